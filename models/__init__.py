@@ -1,0 +1,31 @@
+"""Molecular models built on :mod:`ditkernels`: DiTMC conformer generation, training and evaluation.
+
+The folder ``models`` of the source tree is imported as ``ditkernels.models``. The names below load on first use, so
+that importing this package needs nothing beyond torch; using it needs the extra ``ditkernels[models]``.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+_EXPORTS = {
+    "DiTMC": "ditkernels.models.ditmc",
+    "DiTMCConfig": "ditkernels.models.ditmc",
+    "load_model": "ditkernels.models.ditmc",
+    "save_model": "ditkernels.models.ditmc",
+    "generate_conformers": "ditkernels.models.generation",
+}
+
+__all__ = list(_EXPORTS)
+
+
+def __getattr__(name: str):
+    if name not in _EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_EXPORTS[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_EXPORTS})
