@@ -1,0 +1,97 @@
+// Plain data passed between the driver (compiled once, baseline instructions) and the kernels (compiled once per
+// instruction-set level). No member functions here: inline code emitted for a newer level could win at link time.
+#pragma once
+
+#include <cstdint>
+
+namespace ditkernels {
+
+// Element types as stored. Kernels compute in double if the tokens are double, else in float.
+enum class Type { Float, Double, BFloat16, Half, UInt8, Int16, Int32, Int64 };
+
+// Slots of a receiver are padded to a multiple of this; every vector width in use divides it.
+constexpr int64_t kSlotPadding = 16;
+
+// What every form shares. Token tensors are (T, C) row-major with C = heads * dim, of the compute type.
+struct Problem {
+  int64_t heads, dim, channels;
+  double scale;
+  const void *query, *key, *value;
+  void* out;  // (T, C)
+  void* lse;  // (T, heads)
+  // Backward only.
+  const void* grad_out;
+  void* grad_query;
+};
+
+// Work item: receivers [first, first + rows) of one molecule, with the senders each of them may see.
+//
+// Slot e of receiver r (0 <= e < count[r]) is one allowed sender. Receivers' slots are `stride` apart; the slots from
+// count[r] to the next multiple of kSlotPadding repeat the last valid one, so that kernels need no tails. With an
+// index, senders with the same table row are neighbours: such a group of slots is a run.
+struct Item {
+  int64_t token;          // first token of the molecule
+  int64_t size;           // atoms of the molecule
+  int64_t first;          // first receiver
+  int64_t rows;           // receivers
+  int64_t pair_row;       // pair row of (first, sender 0)
+  int64_t pair_step;      // pair rows between consecutive receivers
+  int64_t stride;         // slots per receiver, a multiple of kSlotPadding
+  const int32_t* count;   // (rows)          allowed senders
+  const int32_t* sender;  // (rows, stride)  sender of a slot
+  // With an index only.
+  const int32_t* run;        // (rows, stride)      run of a slot
+  const int32_t* num_runs;   // (rows)
+  const int32_t* run_start;  // (rows, stride + 1)  first slot of a run, closed by count
+  const int32_t* run_table;  // (rows, stride)      item-local table row of a run
+};
+
+// Pair bias of one item in the compute type, (rows, heads, stride), null without bias; and the gradient of the logits
+// in the same layout, null if not wanted.
+struct ItemBias {
+  const void* bias;
+  void* grad;
+};
+
+// Distinct table rows an item uses: local row r is row `row[r]` of the (S, C) tables.
+struct ItemTable {
+  int64_t rows;
+  const int64_t* row;
+  const void *table_a, *table_b;  // equal when one table plays both roles
+  // Backward: the gradient of local row r is added to row grad_row[r] of these (., C) buffers; null if not wanted.
+  const int64_t* grad_row;
+  void *grad_a, *grad_b;
+};
+
+// Pair tensors (pairs, C) in their storage type. grad_b == grad_a when a plays both roles, null if not wanted.
+struct DenseRows {
+  Type type;
+  const void *a, *b;  // equal when a plays both roles
+  void *grad_a, *grad_b;
+};
+
+// a = x W_a (+ table rows), b = x W_b (+ table rows), with pair features x of width `features`: rows of a tensor e, or
+// silu((r_j - r_i) V1). Weights are packed by pack_weight; matrices are of the compute type.
+struct Projection {
+  int64_t features;
+  const void *packed_a, *packed_b;    // (features, C); equal when one weight plays both roles
+  const void *packed_at, *packed_bt;  // (C, features), the transposes; backward only
+  // Pair features as a tensor.
+  Type type;
+  const void* e;  // (pairs, features)
+  void* grad_e;   // same; null if not wanted
+  // Pair features from positions.
+  const void* positions;  // (T, 3); null if features are a tensor
+  const void* v1;         // (3, features)
+  // Backward: added to; null if not wanted. grad_weight_b == grad_weight_a when one weight plays both roles.
+  void *grad_weight_a, *grad_weight_b;  // (features, C)
+  void* grad_v1;                        // (3, features)
+};
+
+// Backward: where the item's contributions to the gradients of the molecule's tokens go; overwritten.
+struct ItemGrad {
+  void *key, *value;  // (size, C)
+  void* positions;    // (size, 3); null if not wanted
+};
+
+}  // namespace ditkernels
