@@ -1,0 +1,1 @@
+"""Training of DiTMC networks: configuration, optimiser schedule, EMA, checkpoints, logging and the loop."""
