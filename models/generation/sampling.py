@@ -1,0 +1,38 @@
+"""The network as a sampler of the pipeline."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ditkernels.models.ditmc import DiTMC, sample
+from ditkernels.models.generation.options import GenerationOptions
+from ditkernels.models.generation.pipeline import Sampler
+from ditkernels.models.molecule.graph import GraphBatch
+
+
+def choose_device(name: str | None) -> torch.device:
+    """The named device, or the GPU where there is one, else the CPU. Raises ValueError for an unknown or absent
+    device.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"unknown device {name!r}, expected for example cpu, cuda or cuda:1") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {name!r} was asked for, but this torch sees no GPU")
+    return device
+
+
+def network_sampler(model: DiTMC, options: GenerationOptions, impl: str = "auto") -> Sampler:
+    """Integrates the flow of `model` on the device of its weights with the options' steps, grid and method."""
+    weights = next(model.parameters())
+
+    def run(graph: GraphBatch, x0: Tensor) -> Tensor:
+        graph = graph.to(weights.device, weights.dtype)
+        x0 = x0.to(weights.device, weights.dtype)
+        return sample(model, graph, x0, steps=options.steps, grid=options.grid, method=options.method, impl=impl).cpu()
+
+    return run
