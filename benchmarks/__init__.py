@@ -1,0 +1,1 @@
+"""Benchmarks: `pytest benchmarks` measures, `python -m benchmarks.report` writes the tables of the README."""

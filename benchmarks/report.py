@@ -1,0 +1,171 @@
+"""Puts the committed results into the README: tables, and a plot of the speed-ups. Nothing is measured here.
+
+    python -m benchmarks.report            rewrite the marked parts of README.md, and benchmarks/results/speedup.png
+    python -m benchmarks.report --check    exit 1 if README.md is not what the committed results give
+
+Parts are marked by `<!-- benchmarks:begin -->` ... `<!-- benchmarks:end -->` (results/cpu-*.json, cuda-*.json) and
+`<!-- quality:begin -->` ... `<!-- quality:end -->` (results/quality/*.json, written by `ditkernels evaluate`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+if __package__ in (None, ""):
+    sys.path.insert(0, str(ROOT))
+
+from benchmarks.tables import as_markdown, tables  # noqa: E402
+
+RESULTS = ROOT / "benchmarks" / "results"
+README = ROOT / "README.md"
+PLOT = RESULTS / "speedup.png"
+
+# Columns of the README's speed table; the JSON and the terminal have all of them.
+_SHORT = (
+    "form",
+    "B × N",
+    "pass",
+    "fused ms",
+    "eager ms",
+    "vs eager",
+    "vs compile",
+    "of read bw",
+    "error",
+    "eager error",
+)
+
+
+def benchmark_part(results: Path = RESULTS) -> str:
+    """Markdown of all devices with results."""
+    blocks = []
+    for path in sorted(results.glob("c*-*.json")):
+        sections = json.loads(path.read_text())
+        environments = {json.dumps(section["environment"], sort_keys=True): None for section in sections.values()}
+        for text in environments:
+            here = json.loads(text)
+            blocks.append(
+                f"Measured on {here['device']}, {here['threads']} threads, {here['system']}, Python {here['python']}, "
+                f"torch {here['torch']}, {here['date']}."
+            )
+        for title, header, rows in tables(sections):
+            if "vs compile" in header:
+                kept = [header.index(name) for name in _SHORT]
+                header, rows = _SHORT, [[row[column] for column in kept] for row in rows]
+            blocks.append(as_markdown((title, header, rows)))
+    if not blocks:
+        return "No results are committed yet: `pytest benchmarks --save-results` writes them."
+    return "\n\n".join([*blocks, "![speed-ups](benchmarks/results/speedup.png)"])
+
+
+def quality_part(results: Path = RESULTS / "quality") -> str:
+    """Markdown of all evaluations, one table each."""
+    blocks = []
+    for path in sorted(results.glob("*.json")):
+        blocks.append(_quality_table(json.loads(path.read_text())))
+    return "\n\n".join(blocks) or "No results are committed yet: `ditkernels evaluate --output` writes them."
+
+
+def _quality_table(result: dict) -> str:
+    source = result["source"] or result["data"]
+    samples = "two per reference" if result["samples"] == "2K" else f"{result['samples']} per molecule"
+    title = (
+        f"{source}, {result['split'] or 'all'}: {result['molecules']} molecules, {result['references']} reference "
+        f"conformers, samples: {samples}, seed {result['seed']} ({result['date']})"
+    )
+    thresholds = [f"{threshold:g}" for threshold in result["thresholds"]]
+    header = ["method (mean / median)"]
+    header += [f"{name} {d} Å, %" for name in ("COV-R", "COV-P") for d in thresholds]
+    header += ["AMR-R, Å", "AMR-P, Å", "bond lengths, Å", "bond angles, °", "right stereo, %", "before mirroring, %"]
+    header += ["molecules without result"]
+    rows = []
+    for method in result["methods"]:
+
+        def pair(key: str, form: str, scale: float = 1.0, method=method) -> str:
+            values = (method["mean"][key], method["median"][key])
+            return " / ".join("-" if value is None else format(scale * value, form) for value in values)
+
+        cells = [method["name"]]
+        cells += [pair(f"{name}@{d}", ".1f", 100) for name in ("cov_r", "cov_p") for d in thresholds]
+        cells += [pair("amr_r", ".3f"), pair("amr_p", ".3f")]
+        cells += [pair("bond_length_error", ".4f"), pair("bond_angle_error", ".2f")]
+        stereo = (method["mean"]["right_stereo"], method["mean"]["right_stereo_unmirrored"])
+        cells += ["-" if value is None else f"{100 * value:.1f}" for value in stereo]
+        cells.append(f"{method['molecules_failed']} of {method['molecules']}")
+        rows.append(cells)
+    return as_markdown((title, header, rows))
+
+
+def insert(readme: str, part: str, text: str) -> str:
+    """`readme` with what stands between the markers of `part` replaced.
+
+    Raises:
+        ValueError: if the markers are not both there, in order and once.
+    """
+    begin, end = f"<!-- {part}:begin -->", f"<!-- {part}:end -->"
+    if readme.count(begin) != 1 or readme.count(end) != 1 or readme.index(begin) > readme.index(end):
+        raise ValueError(f"the README needs the markers {begin} and {end}, once each and in this order")
+    before, rest = readme.split(begin)
+    return f"{before}{begin}\n{text}\n{end}{rest.split(end)[1]}"
+
+
+def updated(readme: str, results: Path = RESULTS) -> str:
+    """The README as the committed results want it."""
+    readme = insert(readme, "benchmarks", benchmark_part(results))
+    return insert(readme, "quality", quality_part(results / "quality"))
+
+
+def plot(results: Path = RESULTS, path: Path = PLOT) -> bool:
+    """Bar chart of the speed-ups of `pair_attention` over eager PyTorch and torch.compile; False without results."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    files = [p for p in sorted(results.glob("c*-*.json")) if "pair_attention" in json.loads(p.read_text())]
+    if not files:
+        return False
+    figure, axes = plt.subplots(len(files), 1, figsize=(8, 3.4 * len(files)), squeeze=False, layout="constrained")
+    for axis, file in zip(axes[:, 0], files):
+        section = json.loads(file.read_text())["pair_attention"]
+        rows = [row for row in section["rows"] if row["size"] in (44, 100)]
+        labels = [
+            f"{r['form']}\n{r['batch']}×{r['size']}\n{'fwd' if r['passes'] == 'forward' else 'fwd+bwd'}" for r in rows
+        ]
+        places = range(len(rows))
+        axis.bar([x - 0.2 for x in places], [r["speedup_eager"] for r in rows], 0.4, label="over eager PyTorch")
+        compiled = [r["speedup_compile"] or 0 for r in rows]
+        axis.bar([x + 0.2 for x in places], compiled, 0.4, label="over torch.compile")
+        axis.axhline(1, color="black", linewidth=0.8)
+        axis.set(yscale="log", ylabel="speed-up", title=f"pair_attention, float32 — {section['environment']['device']}")
+        axis.set_xticks(list(places), labels, fontsize=6)
+        axis.legend(frameon=False, fontsize=8)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=130, metadata={"Software": None})
+    plt.close(figure)
+    return True
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--check", action="store_true", help="only tell whether README.md is up to date")
+    check = parser.parse_args().check
+    readme = README.read_text()
+    wanted = updated(readme)
+    if check:
+        if wanted != readme:
+            print("README.md does not match benchmarks/results: run `python -m benchmarks.report`", file=sys.stderr)
+        return int(wanted != readme)
+    README.write_text(wanted)
+    if plot():
+        print(f"README.md and {PLOT.relative_to(ROOT)} written")
+    else:
+        print("README.md written")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

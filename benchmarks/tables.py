@@ -1,0 +1,113 @@
+"""Results as tables: plain text for the terminal, Markdown for the README."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmarks.targets import verdicts
+
+Table = tuple[str, Sequence[str], list[Sequence[str]]]
+"""Title, header, rows of cells."""
+
+
+def tables(results: dict) -> list[Table]:
+    """All tables that the sections in `results` allow."""
+    made = []
+    if "pair_attention" in results:
+        made.append(_attention(results["pair_attention"]))
+    if "memory" in results:
+        made.append(_memory(results["memory"]))
+    if "sampling" in results:
+        made.append(_sampling(results["sampling"]))
+    checks = verdicts(results)
+    if checks:
+        made.append(("Targets", ("target", "least", "measured", "met"), checks))
+    return made
+
+
+def _attention(section: dict) -> Table:
+    header = ("form", "B × N", "pass", "fused ms", "±", "eager ms", "compile ms", "vs eager", "vs compile")
+    header += ("GB/s", "of read bw", "GFLOP/s", "error", "eager error")
+    rows = []
+    for row in section["rows"]:
+        rows.append(
+            (
+                row["form"],
+                f"{row['batch']} × {row['size']}",
+                row["passes"],
+                f"{row['fused_ms']:.2f}",
+                f"{100 * row['spread']:.0f} %",
+                f"{row['eager_ms']:.1f}",
+                _optional(row["compile_ms"], ".1f"),
+                f"{row['speedup_eager']:.1f}",
+                _optional(row["speedup_compile"], ".1f"),
+                f"{row['gigabytes_per_second']:.1f}",
+                f"{100 * row['bandwidth_share']:.0f} %",
+                f"{row['gigaflops_per_second']:.1f}",
+                f"{row['error']:.0e}",
+                f"{row['error_eager']:.0e}",
+            )
+        )
+    bandwidth = section["read_bandwidth"] / 1e9
+    title = (
+        f"pair_attention, float32, C = 256, H = 8 (read bandwidth of this machine in this run: {bandwidth:.1f} GB/s)"
+    )
+    return title, header, rows
+
+
+def _memory(section: dict) -> Table:
+    header = ("form", "B × N", "layers", "fused MB", "eager MB", "eager / fused")
+    rows = [
+        (
+            row["form"],
+            f"{row['batch']} × {row['size']}",
+            str(row["layers"]),
+            f"{row['fused_bytes'] / 1e6:.1f}",
+            f"{row['eager_bytes'] / 1e6:.1f}",
+            f"{row['saving']:.1f}",
+        )
+        for row in section["rows"]
+    ]
+    return "Peak memory of forward + backward beyond the inputs, gradients included", header, rows
+
+
+def _sampling(section: dict) -> Table:
+    header = ("model", "conformers × atoms", "steps", "fused s", "conformers/s", "reference s", "released s")
+    header += ("vs reference", "vs released")
+    rows = [
+        (
+            row["model"],
+            f"{row['conformers']} × {row['atoms']}",
+            str(row["steps"]),
+            f"{row['fused_s']:.2f}",
+            f"{row['conformers'] / row['fused_s']:.2f}",
+            f"{row['reference_s']:.1f}",
+            f"{row['released_s']:.1f}",
+            f"{row['speedup_reference']:.1f}",
+            f"{row['speedup']:.1f}",
+        )
+        for row in section["rows"]
+    ]
+    return "DiTMC sampling (reference and released: scaled from a few steps)", header, rows
+
+
+def _optional(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def as_text(table: Table) -> str:
+    """Aligned columns for a terminal."""
+    title, header, rows = table
+    widths = [max(len(line[column]) for line in (header, *rows)) for column in range(len(header))]
+
+    def line(cells: Sequence[str]) -> str:
+        return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths)).rstrip()
+
+    return "\n".join([title, line(header), line(["-" * width for width in widths]), *map(line, rows)])
+
+
+def as_markdown(table: Table) -> str:
+    """A GitHub table under its title."""
+    title, header, rows = table
+    lines = [f"**{title}**", "", "| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
