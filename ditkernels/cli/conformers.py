@@ -35,7 +35,7 @@ SOME_FAILED = 3
 @click.option(
     "--attempts",
     type=int,
-    default=4,
+    default=8,
     show_default=True,
     help="Samplings per conformer until its stereochemistry is right.",
 )

@@ -19,7 +19,7 @@ PRETRAINED = Path(__file__).parent / "pretrained"
 
 def pretrained_models() -> list[str]:
     """Names of the networks that ship with the package."""
-    return sorted(folder.name for folder in PRETRAINED.iterdir() if (folder / "model.safetensors").is_file())
+    return sorted(path.parent.name for path in PRETRAINED.glob("*/model.safetensors"))
 
 
 def load_model(name_or_path: str | Path, device: str | torch.device = "cpu") -> DiTMC:
