@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,7 +31,7 @@ FORMATS = ("npz", "sdf", "folder")
 CHUNK = 256
 
 
-class Reader:
+class Reader(ABC):
     """Common part: the files that identify the input, and the two halves of reading."""
 
     def __init__(self, path: Path):
@@ -47,12 +48,14 @@ class Reader:
             digest.update(f"{file.name}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
         return digest.hexdigest()
 
+    @abstractmethod
     def chunks(self) -> Iterator[object]:
-        raise NotImplementedError
+        """Pieces of the input, small and picklable."""
 
     @staticmethod
+    @abstractmethod
     def records(chunk) -> Iterator[Record | Dropped]:
-        raise NotImplementedError
+        """Molecules of one piece, or why they were dropped."""
 
 
 class NpzReader(Reader):
