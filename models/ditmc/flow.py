@@ -64,7 +64,8 @@ def flow_matching_loss(
         self_condition: feed a first estimate, without gradient, back into the network.
         impl: back-end of the attention operator.
     """
-    config = getattr(model, "module", model).config
+    network = getattr(model, "module", model)
+    config = network.config
     options = {"condition_gate": condition_gate, "impl": impl}
     time = t[graph.molecule].unsqueeze(-1)
     velocity = config.target == "velocity"
@@ -74,12 +75,10 @@ def flow_matching_loss(
     x_t = interpolate(x0, x1, t, z, graph, sigma)
     if self_condition:
         with torch.no_grad():
-            options["x1_previous"] = model(x_t, t, graph, **options)
-    estimate = model(x_t, t, graph, **options)
+            options["x1_previous"] = network.estimate(x_t, t, model(x_t, t, graph, **options), graph)
+    output = model(x_t, t, graph, **options)
     if velocity:
-        # x1-hat = x_t + (1 - t) v turns into v and back exactly, so that one network interface serves both targets.
-        estimate = (estimate - x_t) / (1 - time)
         target = center(x1 - x0 + config.sigma * (1 - 2 * time) / (2 * spread) * center(z, graph), graph)
-        return molecule_mean((estimate - target).square().mean(dim=-1), graph).mean()
+        return molecule_mean((output - target).square().mean(dim=-1), graph).mean()
     weight = (1 - t.clamp(max=LATEST_WEIGHTED_TIME)) ** -2
-    return (weight * molecule_mean((estimate - x1).square().mean(dim=-1), graph)).mean()
+    return (weight * molecule_mean((output - x1).square().mean(dim=-1), graph)).mean()

@@ -132,11 +132,14 @@ class DiTMC(nn.Module):
 
     def denoise(self, positions: Tensor, t: Tensor, conditioning: Conditioning, **options) -> Tensor:
         """Centered estimate (T, 3) in Å of the clean positions x1; options as in :meth:`predict`."""
-        output = self.predict(positions, t, conditioning, **options)
+        return self.estimate(positions, t, self.predict(positions, t, conditioning, **options), conditioning.graph)
+
+    def estimate(self, positions: Tensor, t: Tensor, output: Tensor, graph: GraphBatch) -> Tensor:
+        """The clean positions that an output of :meth:`predict` or :meth:`forward` stands for, centered (T, 3) in Å."""
         if self.config.target == "velocity":
-            output = positions + (1 - t)[conditioning.graph.molecule].unsqueeze(-1) * output
-        return center(output, conditioning.graph)
+            output = positions + (1 - t)[graph.molecule].unsqueeze(-1) * output
+        return center(output, graph)
 
     def forward(self, positions: Tensor, t: Tensor, graph: GraphBatch, **options) -> Tensor:
-        """``denoise`` on a freshly encoded batch. The form that distributed training wraps."""
-        return self.denoise(positions, t, self.encode(graph), **options)
+        """Centered output of :meth:`predict` for a freshly encoded batch: what training regresses and distributes."""
+        return center(self.predict(positions, t, self.encode(graph), **options), graph)
