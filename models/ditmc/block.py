@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ditkernels.models.ditmc.layers import MLP, layer_norm, truncated_normal_
-from ditkernels.nn import AdaLNZero, PairAttention, modulate
+from ditkernels.models.ditmc.layers import MLP, affine_layer_norm, truncated_normal_
+from ditkernels.nn import AdaLNZero, PairAttention, layer_norm, modulate
 from ditkernels.pair_attention import DisplacementPair, TablePair
 
 
@@ -46,9 +46,9 @@ class DiTBlock(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.condition_norm = layer_norm(width)
+        self.condition_norm = affine_layer_norm(width)
         self.modulation = AdaLNZero(width, width, chunks=6)
-        self.norm = layer_norm(width, affine=False)
+        self.norm = layer_norm(width)
         self.pair_maps = PairMaps(width)
         self.attention = PairAttention(width, heads, qkv_bias=False, out_bias=True)
         self.mlp = MLP(width, 4 * width, width, activation=nn.GELU(approximate="tanh"))
@@ -76,7 +76,7 @@ class Readout(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.modulation = nn.Linear(width, 2 * width)
-        self.norm = layer_norm(width, affine=False)
+        self.norm = layer_norm(width)
         self.output = nn.Linear(width, 3)
 
     def reset_parameters(self) -> None:

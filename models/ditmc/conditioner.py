@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ditkernels.models.ditmc.layers import MLP, layer_norm
+from ditkernels.models.ditmc.layers import MLP, affine_layer_norm
 from ditkernels.models.molecule.graph import GraphBatch
 
 BOND_FEATURES = 4
@@ -22,9 +22,9 @@ class ConditionerLayer(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.edge_norm = layer_norm(3 * width)
+        self.edge_norm = affine_layer_norm(3 * width)
         self.edge_mlp = MLP(3 * width, width, width)
-        self.node_norm = layer_norm(2 * width)
+        self.node_norm = affine_layer_norm(2 * width)
         self.node_mlp = MLP(2 * width, width, width)
 
     def forward(self, nodes: Tensor, edges: Tensor, senders: Tensor, receivers: Tensor) -> tuple[Tensor, Tensor]:
@@ -40,8 +40,8 @@ class Conditioner(nn.Module):
 
     def __init__(self, atom_features: int, width: int, layers: int) -> None:
         super().__init__()
-        self.node_embedding = nn.Sequential(MLP(atom_features, width, width), layer_norm(width))
-        self.edge_embedding = nn.Sequential(MLP(BOND_FEATURES, width, width), layer_norm(width))
+        self.node_embedding = nn.Sequential(MLP(atom_features, width, width), affine_layer_norm(width))
+        self.edge_embedding = nn.Sequential(MLP(BOND_FEATURES, width, width), affine_layer_norm(width))
         self.layers = nn.ModuleList(ConditionerLayer(width) for _ in range(layers))
 
     def forward(self, graph: GraphBatch) -> Tensor:

@@ -8,12 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from ditkernels.models.ditmc.layers import MLP
+from ditkernels.models.molecule.graph import HOP_TABLE_ROWS
 
 ELEMENTS = 119
 """Rows of the element table: atomic numbers 0 to 118."""
-
-HOPS = 512
-"""Rows of the hop table; 510 stands for atoms of different fragments."""
 
 
 class TimeEmbedding(nn.Module):
@@ -79,7 +77,7 @@ class HopEmbedding(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.hops = nn.Embedding(HOPS, width)
+        self.hops = nn.Embedding(HOP_TABLE_ROWS, width)
         self.mlp = MLP(width, width, width)
 
     def forward(self, hop_values: Tensor) -> Tensor:

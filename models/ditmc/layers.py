@@ -28,9 +28,9 @@ def lecun_(linear: nn.Linear) -> None:
         nn.init.zeros_(linear.bias)
 
 
-def layer_norm(width: int, affine: bool = True) -> nn.LayerNorm:
-    """LayerNorm with the epsilon of the released weights."""
-    return nn.LayerNorm(width, eps=LAYER_NORM_EPS, elementwise_affine=affine)
+def affine_layer_norm(width: int) -> nn.LayerNorm:
+    """LayerNorm with scale and shift; the one without is :func:`ditkernels.nn.layer_norm`, of the same epsilon."""
+    return nn.LayerNorm(width, eps=LAYER_NORM_EPS)
 
 
 class MLP(nn.Sequential):

@@ -34,15 +34,32 @@ def harmonic_factor(num_atoms: int, bonds: np.ndarray) -> np.ndarray:
     return ((vectors * scale) @ vectors.T).astype(np.float32)
 
 
+def prior_positions(noise: np.ndarray, factor: np.ndarray | None) -> np.ndarray:
+    """Prior samples of one molecule, from unit normal noise.
+
+    Args:
+        noise: (S, n, 3) float32.
+        factor: root (n, n) of the covariance in Å, see :func:`harmonic_factor`; None for the Gaussian prior.
+
+    Returns:
+        Centered positions (S, n, 3) in Å, float32.
+    """
+    positions = noise if factor is None else np.einsum("ij,sjx->six", factor, noise, optimize=True)
+    return positions - positions.mean(axis=1, keepdims=True)
+
+
 class HarmonicPrior:
     """Positions of a harmonic network of the molecule's bonds (default of the released model)."""
 
     name = "harmonic"
 
+    def factor(self, graph: MolecularGraph) -> np.ndarray:
+        """Root (n, n) float32 of the covariance in Å."""
+        return harmonic_factor(graph.num_atoms, graph.bonds)
+
     def sample(self, graph: MolecularGraph, noise: np.ndarray) -> np.ndarray:
         """Unit normal noise (n, 3) to centered positions (n, 3) in Å, float32."""
-        positions = harmonic_factor(graph.num_atoms, graph.bonds) @ noise.astype(np.float32)
-        return positions - positions.mean(axis=0)
+        return prior_positions(noise.astype(np.float32)[None], self.factor(graph))[0]
 
 
 class GaussianPrior:
@@ -50,10 +67,12 @@ class GaussianPrior:
 
     name = "gaussian"
 
+    def factor(self, graph: MolecularGraph) -> None:
+        """None: the covariance is the identity."""
+
     def sample(self, graph: MolecularGraph, noise: np.ndarray) -> np.ndarray:
         """Unit normal noise (n, 3) to centered positions (n, 3) in Å, float32."""
-        positions = noise.astype(np.float32)
-        return positions - positions.mean(axis=0)
+        return prior_positions(noise.astype(np.float32)[None], self.factor(graph))[0]
 
 
 PRIORS = {prior.name: prior for prior in (HarmonicPrior(), GaussianPrior())}

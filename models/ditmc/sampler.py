@@ -11,6 +11,9 @@ from ditkernels.models.ditmc.geometry import center
 from ditkernels.models.ditmc.model import Conditioning, DiTMC
 from ditkernels.models.molecule.graph import GraphBatch
 
+GRIDS = ("uniform", "log")
+METHODS = ("euler", "heun")
+
 
 def time_grid(steps: int, grid: str = "uniform") -> list[float]:
     """``steps + 1`` times from 0 to 1: ``"uniform"``, or ``"log"``, which is denser near 1.
@@ -56,7 +59,7 @@ def sample(
     Returns:
         Positions (T, 3) in Å, centered per molecule.
     """
-    if method not in ("euler", "heun"):
+    if method not in METHODS:
         raise ValueError(f"method must be euler or heun, got {method!r}")
     times = time_grid(steps, grid)
     conditioning = model.encode(graph)

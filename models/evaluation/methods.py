@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-import torch
 from rdkit import Chem
 from tqdm import tqdm
 
@@ -21,10 +20,9 @@ from ditkernels.models.evaluation.parallel import Failure, map_molecules
 from ditkernels.models.generation.batching import batches
 from ditkernels.models.generation.conformers import Conformer, with_conformers
 from ditkernels.models.generation.options import GenerationOptions
-from ditkernels.models.generation.sampling import network_sampler
+from ditkernels.models.generation.sampling import network_sampler, sample_tasks
 from ditkernels.models.generation.tasks import Task, prepare
 from ditkernels.models.molecule.featurize import UnsupportedMolecule
-from ditkernels.models.molecule.graph import collate
 from ditkernels.models.molecule.records import Record
 from ditkernels.models.molecule.stereo import MIRROR, check_stereo, mirror
 
@@ -85,7 +83,7 @@ def network(
         ]
         with tqdm(total=len(jobs), desc="DiTMC", unit="conformer", disable=not progress, leave=False) as bar:
             for batch in batches(jobs, max_atoms_per_batch, max_pairs_per_batch):
-                positions = _sample(sampler, [(tasks[index], number) for index, number in batch], seed)
+                positions = sample_tasks(sampler, [(tasks[index], number, 0) for index, number in batch], seed)
                 for (index, _), rows in zip(batch, positions):
                     sampled[index].append(rows)
                 bar.update(len(batch))
@@ -99,13 +97,6 @@ def _task(index: int, mol: Chem.Mol, options: GenerationOptions, layout: str) ->
         return prepare(Record(index, str(index), "", mol), options, layout)
     except UnsupportedMolecule as problem:
         return Failure(str(problem))
-
-
-def _sample(sampler, jobs: list[tuple[Task, int]], seed: int) -> list[np.ndarray]:
-    graph = collate([task.graph for task, _ in jobs])
-    noise = np.concatenate([task.prior_sample(seed, number, attempt=0) for task, number in jobs])
-    positions = sampler(graph, torch.from_numpy(noise)).float().numpy()
-    return np.split(positions, np.cumsum([task.graph.num_atoms for task, _ in jobs])[:-1])
 
 
 def _made(task: Task, sampled: list[np.ndarray]) -> Made:

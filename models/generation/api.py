@@ -10,8 +10,8 @@ from rdkit import Chem
 from ditkernels.models.ditmc import DiTMC, load_model
 from ditkernels.models.generation.conformers import with_conformers
 from ditkernels.models.generation.options import GenerationOptions
-from ditkernels.models.generation.pipeline import ConformerPipeline, Outcome, Sampler
-from ditkernels.models.generation.sampling import choose_device, network_sampler
+from ditkernels.models.generation.pipeline import ConformerPipeline, Outcome
+from ditkernels.models.generation.sampling import Sampler, choose_device, network_sampler
 from ditkernels.models.molecule.records import Record
 
 

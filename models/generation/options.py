@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
+from ditkernels.models.ditmc.prior import PRIORS
+from ditkernels.models.ditmc.sampler import GRIDS, METHODS
+
 MAX_PAIRS_PER_ATOM = 64
 """Default pair budget per atom of a batch: batches of molecules above 64 atoms are limited by their pairs."""
 
-PRIORS = ("harmonic", "gaussian")
-GRIDS = ("uniform", "log")
-METHODS = ("euler", "heun")
 MINIMIZERS = ("none", "mmff")
 
 

@@ -12,24 +12,20 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ditkernels.models.generation.batching import batches, windows
 from ditkernels.models.generation.conformers import Conformer, judge, prune
 from ditkernels.models.generation.options import GenerationOptions
+from ditkernels.models.generation.sampling import Sampler, sample_tasks
 from ditkernels.models.generation.tasks import Task, prepare
 from ditkernels.models.molecule.featurize import UnsupportedMolecule
-from ditkernels.models.molecule.graph import GraphBatch, collate
 from ditkernels.models.molecule.records import Record
-
-Sampler = Callable[[GraphBatch, Tensor], Tensor]
-"""Prior positions (T, 3) float32 of a batch of molecules to final positions (T, 3), both on the CPU and in Angstrom."""
 
 
 @dataclass(frozen=True)
@@ -134,12 +130,9 @@ class ConformerPipeline:
             self._settle(work, [Conformer(positions, job.sample, job.attempt) for job, positions in group])
 
     def _sample(self, batch: list[_Job]) -> list[np.ndarray]:
-        graph = collate([job.work.task.graph for job in batch])
-        noise = np.concatenate(
-            [job.work.task.prior_sample(self.options.seed, job.sample, job.attempt) for job in batch]
+        return sample_tasks(
+            self.sampler, [(job.work.task, job.sample, job.attempt) for job in batch], self.options.seed
         )
-        positions = self.sampler(graph, torch.from_numpy(noise)).float().numpy()
-        return np.split(positions, np.cumsum([job.work.task.graph.num_atoms for job in batch])[:-1])
 
     def _sample_if_it_fits(self, batch: list[_Job]) -> list[np.ndarray] | None:
         """None if memory runs out; once this returns, the traceback holds no tensors any more."""

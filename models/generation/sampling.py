@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from ditkernels.models.ditmc import DiTMC, sample
 from ditkernels.models.generation.options import GenerationOptions
-from ditkernels.models.generation.pipeline import Sampler
-from ditkernels.models.molecule.graph import GraphBatch
+from ditkernels.models.generation.tasks import Task
+from ditkernels.models.molecule.graph import GraphBatch, collate
+
+Sampler = Callable[[GraphBatch, Tensor], Tensor]
+"""Prior positions (T, 3) float32 of a batch of molecules to final positions (T, 3), both on the CPU and in Angstrom."""
+
+
+def sample_tasks(sampler: Sampler, jobs: Sequence[tuple[Task, int, int]], seed: int) -> list[np.ndarray]:
+    """Positions (n, 3) float32 in Angstrom of every job (task, sample number, attempt number), as one batch."""
+    graph = collate([task.graph for task, _, _ in jobs])
+    noise = np.concatenate([task.prior_sample(seed, sample_number, attempt) for task, sample_number, attempt in jobs])
+    positions = sampler(graph, torch.from_numpy(noise)).float().numpy()
+    return np.split(positions, np.cumsum([task.graph.num_atoms for task, _, _ in jobs])[:-1])
 
 
 def choose_device(name: str | None) -> torch.device:

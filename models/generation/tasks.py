@@ -8,7 +8,7 @@ import numpy as np
 from rdkit import Chem, rdBase
 from rdkit.Chem import Descriptors, rdForceFieldHelpers
 
-from ditkernels.models.ditmc.prior import harmonic_factor
+from ditkernels.models.ditmc.prior import PRIORS, prior_positions
 from ditkernels.models.generation.options import GenerationOptions
 from ditkernels.models.molecule.featurize import UnsupportedMolecule, molecular_graph
 from ditkernels.models.molecule.graph import MolecularGraph
@@ -51,8 +51,7 @@ class Task:
         draws = PRIOR_DRAWS if len(self.stereo.centers) else 1
         shape = (draws, self.graph.num_atoms, 3)
         noise = np.random.default_rng(stream).standard_normal(shape, dtype=np.float32)
-        positions = noise if self.factor is None else np.einsum("ij,sjx->six", self.factor, noise, optimize=True)
-        positions = positions - positions.mean(axis=1, keepdims=True)
+        positions = prior_positions(noise, self.factor)
         if draws == 1:
             return positions[0]
         right = center_agreement(self.stereo, positions).sum(axis=1)
@@ -90,7 +89,7 @@ def _prepare(record: Record, options: GenerationOptions, layout: str) -> Task:
     graph = molecular_graph(mol, layout)
     if options.minimize == "mmff" and not rdForceFieldHelpers.MMFFHasAllMoleculeParams(mol):
         raise UnsupportedMolecule("MMFF94 has no parameters for this molecule")
-    factor = harmonic_factor(graph.num_atoms, graph.bonds) if options.prior == "harmonic" else None
+    factor = PRIORS[options.prior].factor(graph)
     return Task(record, mol, smiles, kept_fragment, graph, stereo_elements(mol), factor)
 
 
