@@ -7,6 +7,10 @@ import math
 import torch
 from torch import Tensor
 
+from ditkernels.attention import cutoff as cutoffs
+from ditkernels.attention import selection
+from ditkernels.attention.checks import autocast_dtype, autocast_features, autocast_off, cast
+from ditkernels.attention.flat import flat
 from ditkernels.pair_attention import checks, ops
 from ditkernels.pair_attention.descriptors import FORMS, PairDescriptor, tensors
 from ditkernels.pair_attention.impl import BACKENDS, reference
@@ -14,18 +18,12 @@ from ditkernels.pair_attention.impl import BACKENDS, reference
 
 def select_impl(device: torch.device | str, dtype: torch.dtype, form: str) -> str:
     """The implementation that impl="auto" uses: a pure function of device, dtype and form ("dense", "table", ...)."""
-    device = torch.device(device)
-    for name, backend in BACKENDS.items():
-        if backend.unsupported(form, device, dtype) is None:
-            return name
-    return "reference"
+    return selection.automatic(BACKENDS, form, device, dtype)
 
 
 def available_impls(device: torch.device | str, dtype: torch.dtype = torch.float32) -> list[str]:
     """The implementations that run every form on this device: the reference, and the back-ends that work here."""
-    device = torch.device(device)
-    working = (n for n, b in BACKENDS.items() if all(b.unsupported(form, device, dtype) is None for form in FORMS))
-    return ["reference", *working]
+    return selection.available(BACKENDS, FORMS, device, dtype)
 
 
 def pair_attention(
@@ -38,6 +36,7 @@ def pair_attention(
     lengths: Tensor | None = None,
     mask: Tensor | None = None,
     bias: Tensor | None = None,
+    cutoff: Tensor | None = None,
     scale: float | None = None,
     exclude_self: bool = False,
     impl: str = "auto",
@@ -62,8 +61,9 @@ def pair_attention(
     cu_seqlens: (B+1,) int32 or int64, from 0 to T; ragged only
     lengths: (B,) int32 or int64, at most N; padded only
     mask: bool (P,) or (B, N, N), True = allowed
-    bias: (P, H) or (B, N, N, H), dtype of query or float32, differentiable; the logarithm of a multiplicative cutoff
-        goes here
+    bias: (P, H) or (B, N, N, H), dtype of query or float32, differentiable
+    cutoff: (P,) or (B, N, N), dtype of query or float32, differentiable; factor >= 0 of the softmax weights, which
+        enters as its logarithm; 0 forbids the pair
     scale: factor of the logits, 1/sqrt(D) by default
     exclude_self: leave out j = i
     impl: "auto" (see :func:`select_impl`), "reference" or the name of a back-end; an explicit choice works or raises,
@@ -73,37 +73,25 @@ def pair_attention(
     Returns a tensor like query. Differentiable twice in every floating tensor; a third time with impl="reference".
     Raises ValueError for a bad argument, RuntimeError where the chosen implementation cannot run.
     """
-    query, key, value, pair = checks.autocast(query, key, value, pair)
-    checks.arguments(query, key, value, pair, cu_seqlens, lengths, mask, bias, impl)
+    form = checks.form(pair)
+    if isinstance(query, Tensor) and (dtype := autocast_dtype(query.device)) is not None:
+        query, key, value = (cast(x, dtype) for x in (query, key, value))
+        pair = autocast_features(query.device, pair, FORMS[form])
+    checks.arguments(query, key, value, pair, cu_seqlens, lengths, mask, bias, cutoff, impl)
+    mask, bias = cutoffs.apply(cutoff, mask, bias, heads=query.shape[-2])
     layout = checks.layout(query, pair, cu_seqlens, lengths, mask, bias, check)
-    form = pair.form
     if scale is None:
         scale = 1.0 / math.sqrt(query.shape[-1])
-    if impl == "auto":
-        impl = select_impl(query.device, query.dtype, form)
-    elif impl != "reference":
-        reason = BACKENDS[impl].unsupported(form, query.device, query.dtype)
-        if reason is not None:
-            raise RuntimeError(
-                f"impl={impl!r} cannot run pair_attention ({form}, {query.device.type}, {query.dtype}): {reason}"
-            )
+    impl = selection.chosen(impl, "pair_attention", BACKENDS, form, query.device, query.dtype)
 
-    tokens = [_flat(x, query, "T") for x in (query, key, value)]
-    flat_pair = tuple(_flat(x, query, field.shape[0]) for x, field in zip(tensors(pair), FORMS[form], strict=True))
+    padded, fields = query.dim() == 4, FORMS[form]
+    flat_tokens = [flat(x, "T", padded) for x in (query, key, value)]
+    flat_pair = tuple(flat(x, field.rows, padded) for x, field in zip(tensors(pair), fields, strict=True))
     places = (layout.offsets, layout.lengths, layout.pair_offsets, layout.pair_stride)
-    options = (_flat(mask, query, "P"), _flat(bias, query, "P"), float(scale), bool(exclude_self))
+    options = (flat(mask, "P", padded), flat(bias, "P", padded), float(scale), bool(exclude_self))
     if impl == "reference":
-        with checks.autocast_off(query.device):
-            out, _ = reference.attention(form, *tokens, flat_pair, *places, *options, full=layout.full)
+        with autocast_off(query.device):
+            out, _ = reference.attention(form, *flat_tokens, flat_pair, *places, *options, full=layout.full)
     else:
-        out, _ = ops.OPERATORS[form](*tokens, *flat_pair, *places, *options, impl)
+        out, _ = ops.OPERATORS[form](*flat_tokens, *flat_pair, *places, *options, impl)
     return out.reshape(query.shape)
-
-
-def _flat(x: Tensor | None, query: Tensor, rows: str | int) -> Tensor | None:
-    """x with one leading axis for tokens ("T") or pairs ("P"); pair tensors are contiguous, so theirs is a view."""
-    if x is None:
-        return None
-    if query.dim() == 4 and rows in ("T", "P"):
-        x = x.flatten(0, 1 if rows == "T" else 2)
-    return x if rows == "P" else x.contiguous()

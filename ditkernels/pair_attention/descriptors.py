@@ -15,6 +15,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from ditkernels.attention import fields
+from ditkernels.attention.fields import Field
+
 
 @dataclass(frozen=True)
 class DensePair:
@@ -91,62 +94,35 @@ class DisplacementPair:
 PairDescriptor = DensePair | TablePair | ProjectedPair | DisplacementPair
 
 
-@dataclass(frozen=True)
-class PairTensor:
-    """One tensor of a descriptor, as the argument checks, the operator schemas and the autograd rules read it.
-
-    shape: symbols (see the module docstring) or numbers; a symbol has one value per call
-    kind: "feature" (dtype of the tokens, autocast), "geometry" (float32 or float64, never autocast) or "index"
-        (integers, no gradient)
-    """
-
-    name: str
-    shape: tuple[str | int, ...]
-    kind: str = "feature"
-    optional: bool = False
-
-    @property
-    def differentiable(self) -> bool:
-        return self.kind != "index"
-
-    @property
-    def per_pair(self) -> bool:
-        return self.shape[0] == "P"
-
-    @property
-    def per_token(self) -> bool:
-        return self.shape[0] == "T"
-
-
 # The one table of forms: tensors in the order of the descriptor's fields. Checks, schemas, gradients and autocast
 # are generated from it.
-FORMS: dict[str, tuple[PairTensor, ...]] = {
+FORMS: dict[str, tuple[Field, ...]] = {
     "dense": (
-        PairTensor("a", ("P", "C")),
-        PairTensor("b", ("P", "C"), optional=True),
+        Field("a", ("P", "C")),
+        Field("b", ("P", "C"), optional=True),
     ),
     "table": (
-        PairTensor("index", ("P",), kind="index"),
-        PairTensor("table_a", ("S", "C")),
-        PairTensor("table_b", ("S", "C"), optional=True),
+        Field("index", ("P",), kind="index"),
+        Field("table_a", ("S", "C")),
+        Field("table_b", ("S", "C"), optional=True),
     ),
     "projected": (
-        PairTensor("e", ("P", "E")),
-        PairTensor("weight_a", ("E", "C")),
-        PairTensor("weight_b", ("E", "C"), optional=True),
+        Field("e", ("P", "E")),
+        Field("weight_a", ("E", "C")),
+        Field("weight_b", ("E", "C"), optional=True),
     ),
     "displacement": (
-        PairTensor("positions", ("T", 3), kind="geometry"),
-        PairTensor("v1", (3, "F"), kind="geometry"),
-        PairTensor("weight_a", ("F", "C")),
-        PairTensor("weight_b", ("F", "C"), optional=True),
-        PairTensor("index", ("P",), kind="index", optional=True),
-        PairTensor("table_a", ("S", "C"), optional=True),
-        PairTensor("table_b", ("S", "C"), optional=True),
+        Field("positions", ("T", 3), kind="geometry"),
+        Field("v1", (3, "F"), kind="geometry"),
+        Field("weight_a", ("F", "C")),
+        Field("weight_b", ("F", "C"), optional=True),
+        Field("index", ("P",), kind="index", optional=True),
+        Field("table_a", ("S", "C"), optional=True),
+        Field("table_b", ("S", "C"), optional=True),
     ),
 }
 
 
 def tensors(pair: PairDescriptor) -> tuple[Tensor | None, ...]:
     """The tensors of a descriptor in the order of :data:`FORMS`."""
-    return tuple(getattr(pair, field.name) for field in FORMS[pair.form])
+    return fields.tensors(pair, FORMS[pair.form])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ditkernels import _native
-from ditkernels.pair_attention import ops
+from ditkernels.attention.registration import autograd_in_kernel
 from ditkernels.pair_attention.impl import BACKENDS, reference
 
 
@@ -33,7 +33,7 @@ def mirror(monkeypatch) -> str:
 
     def backward(form, grad_out, q, k, v, out, lse, pair, *rest):
         *layout, mask, bias, scale, exclude_self, needs = rest
-        with ops.autograd_in_kernel():
+        with autograd_in_kernel():
             leaves = [x.detach().requires_grad_() if need else x for x, need in zip((*pair, bias), needs)]
             q, k, v = (x.detach().requires_grad_() for x in (q, k, v))
             out, _ = reference.attention(

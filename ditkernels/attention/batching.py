@@ -7,22 +7,22 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ditkernels.pair_attention.descriptors import PairTensor
+from ditkernels.attention.fields import Field
 
 TOKENS = ["T"] * 3
 LAYOUT = ["molecule", "molecule", "molecule", None]  # offsets, lengths, pair_offsets, pair_stride
-OPTIONS = ["P", "P", None, None]  # mask, bias, scale, exclude_self
+MASK_AND_BIAS = ["P", "P"]
 
 
-def rows(fields: tuple[PairTensor, ...]) -> list[tuple[list[str | None], list[str]]]:
+def rows(fields: tuple[Field, ...], statics: int) -> list[tuple[list[str | None], list[str]]]:
     """What the rows of each argument and of each result are, for the three operators of a form (forward, backward,
-    double backward).
+    double backward); `statics` counts the arguments that are no tensors.
 
     "T" (tokens), "P" (pairs), "molecule" (layout), "shared" (tables, weights) or None (no tensor).
     """
-    pair = [first if (first := field.shape[0]) in ("T", "P") else "shared" for field in fields]
-    grads = [*TOKENS, *pair, "P"]
-    arguments = [*pair, *LAYOUT, *OPTIONS]
+    own = [field.rows for field in fields]
+    grads = [*TOKENS, *own, "P"]
+    arguments = [*own, *LAYOUT, *MASK_AND_BIAS, *[None] * statics]
     return [
         ([*TOKENS, *arguments, None], ["T", "T"]),
         (["T", *TOKENS, "T", "T", *arguments, None, None], grads),
