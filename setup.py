@@ -3,7 +3,7 @@
 Two things are compiled, both optional at run time:
 
 * ``ditkernels/libditkernels.so``: the operators, written against torch's stable ABI (one build serves every torch from
-  2.10 up and every Python), from ``csrc/*.cpp`` and ``csrc/cpu/*.cpp``.
+  2.10 up and every Python), from ``csrc/**/*.cpp``.
 * ``ditkernels/_build_info``: a pybind11 module that says how the library was built, from ``csrc/info.cpp``.
 
 Environment variables:
@@ -103,7 +103,7 @@ def find_torch() -> tuple[Path, str]:
 
 def library_sources() -> list[str]:
     """Sources of the operator library for this processor, relative to the root."""
-    found = [*ROOT.glob("csrc/*.cpp"), *ROOT.glob("csrc/cpu/*.cpp")]
+    found = ROOT.glob("csrc/**/*.cpp")
     names = sorted(path.relative_to(ROOT).as_posix() for path in found if path.name != "info.cpp")
     return [name for name in names if ON_X86 or level_of(name) in (None, "_baseline")]
 

@@ -3,7 +3,7 @@
 
 #include <cstring>
 
-#include "pair_attention.h"
+#include "attention.h"
 
 namespace ditkernels {
 

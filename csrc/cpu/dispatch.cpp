@@ -9,27 +9,22 @@
 
 namespace ditkernels {
 
-extern const Kernels kBaselineFloat, kBaselineDouble;
-#if defined(__x86_64__)
-extern const Kernels kAvx2Float, kAvx2Double, kAvx512Float, kAvx512Double;
-#endif
-
 namespace {
 
-struct Level {
+struct Choice {
   const char* name;
-  const Kernels *float_kernels, *double_kernels;
+  Level level;
   bool supported;
 };
 
-struct Levels {
-  Level level[3];
+struct Choices {
+  Choice level[3];
   int count;
 };
 
 // Best level first. The whole feature set of the psABI levels v3 and v4 is asked for, since the compiler may use all of
 // it.
-Levels levels() {
+Choices levels() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
   const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
@@ -39,17 +34,17 @@ Levels levels() {
   const bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                   __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
                   __builtin_cpu_supports("avx512vl");
-  return {{{"avx512", &kAvx512Float, &kAvx512Double, v4},
-           {"avx2", &kAvx2Float, &kAvx2Double, v3},
-           {"baseline", &kBaselineFloat, &kBaselineDouble, true}},
+  return {{{"avx512", Level::Avx512, v4},
+           {"avx2", Level::Avx2, v3},
+           {"baseline", Level::Baseline, true}},
           3};
 #else
-  return {{{"baseline", &kBaselineFloat, &kBaselineDouble, true}}, 1};
+  return {{{"baseline", Level::Baseline, true}}, 1};
 #endif
 }
 
-Level choose() {
-  const Levels all = levels();
+Choice choose_level() {
+  const Choices all = levels();
   const char* wanted = std::getenv("DITKERNELS_CPU_LEVEL");
   if (!wanted || !*wanted) {
     for (int i = 0; i < all.count; ++i) {
@@ -66,15 +61,15 @@ Level choose() {
                            " is not a level that this processor and build have; choose one of: " + names);
 }
 
-const Level& level() {
-  static const Level chosen = choose();
+const Choice& chosen_level() {
+  static const Choice chosen = choose_level();
   return chosen;
 }
 
 }  // namespace
 
-const Kernels& kernels(bool double_precision) {
-  return double_precision ? *level().double_kernels : *level().float_kernels;
-}
+Level cpu_level() { return chosen_level().level; }
+
+const char* cpu_level_name() { return chosen_level().name; }
 
 }  // namespace ditkernels

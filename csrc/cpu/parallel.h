@@ -7,7 +7,7 @@
 #include <numeric>
 #include <vector>
 
-#include "pair_attention.h"
+#include "attention.h"
 
 namespace ditkernels {
 

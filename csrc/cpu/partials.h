@@ -14,15 +14,15 @@ namespace ditkernels {
 template <class T>
 class TokenPartials {
  public:
-  TokenPartials(const PairAttention& p, const std::vector<Chunk>& chunks)
-      : p_(p), chunks_(chunks), at_(chunks.size(), -1), channels_(p.heads * p.dim) {
+  TokenPartials(const Attention& p, const std::vector<Chunk>& chunks)
+      : p_(p), chunks_(chunks), at_(chunks.size(), -1) {
     int64_t size = 0;
     for (size_t c = 0; c < chunks.size(); ++c) {
       const int64_t n = p.batch.lengths[chunks[c].molecule];
       if (chunks[c].rows == n) continue;
       if (chunks[c].first == 0) split_.push_back(static_cast<int64_t>(c));
       at_[c] = size;
-      size += n * (2 * channels_ + 3);
+      size += n * (p.key_columns + p.value_columns + 3);
     }
     buffer_.reset(new T[size]);
   }
@@ -32,7 +32,8 @@ class TokenPartials {
     if (at_[chunk] < 0) return result(molecule);
     const int64_t n = p_.batch.lengths[molecule];
     T* to = buffer_.get() + at_[chunk];
-    return {to, to + n * channels_, p_.grad_positions.data ? to + 2 * n * channels_ : nullptr};
+    T* value = to + n * p_.key_columns;
+    return {to, value, p_.grad_positions.data ? value + n * p_.value_columns : nullptr};
   }
 
   void reduce(const Threads& threads) const {
@@ -42,8 +43,8 @@ class TokenPartials {
         const ItemGrad to = result(molecule);
         for (int64_t c = first; c < static_cast<int64_t>(chunks_.size()) && chunks_[c].molecule == molecule; ++c) {
           const ItemGrad from = target(c);
-          add(from.key, to.key, n * channels_, c == first);
-          add(from.value, to.value, n * channels_, c == first);
+          add(from.key, to.key, n * p_.key_columns, c == first);
+          add(from.value, to.value, n * p_.value_columns, c == first);
           if (to.positions) add(from.positions, to.positions, n * 3, c == first);
         }
       };
@@ -54,7 +55,8 @@ class TokenPartials {
   ItemGrad result(int64_t molecule) const {
     const int64_t token = p_.batch.offsets[molecule];
     T* positions = static_cast<T*>(p_.grad_positions.data);
-    return {static_cast<T*>(p_.grad_key) + token * channels_, static_cast<T*>(p_.grad_value) + token * channels_,
+    return {static_cast<T*>(p_.grad_key) + token * p_.key_columns,
+            static_cast<T*>(p_.grad_value) + token * p_.value_columns,
             positions ? positions + token * 3 : nullptr};
   }
 
@@ -64,25 +66,16 @@ class TokenPartials {
     for (int64_t i = 0; i < count; ++i) y[i] = first ? x[i] : y[i] + x[i];
   }
 
-  const PairAttention& p_;
+  const Attention& p_;
   const std::vector<Chunk>& chunks_;
   std::vector<int64_t> at_, split_;
-  int64_t channels_;
   std::unique_ptr<T[]> buffer_;
 };
 
-// What one group of chunks adds to the gradients of shared tensors. Of tables it holds the rows it uses only.
-template <class T>
-struct SharedPartial {
-  std::vector<int64_t> rows;
-  std::vector<T> table_a, table_b;    // (rows, C)
-  std::vector<T> weight_a, weight_b;  // (F, C)
-  std::vector<T> v1;                  // (3, F)
-};
-
-// Adds a table's partial gradients to the result, group after group.
-template <class T>
-void add_tables(const std::vector<SharedPartial<T>>& partials, std::vector<T> SharedPartial<T>::* part,
+// Adds a table's partial gradients to the result, group after group. A partial holds the rows that its group uses
+// (`rows`) and their gradients, one after the other.
+template <class T, class Partial>
+void add_tables(const std::vector<Partial>& partials, std::vector<T> Partial::* part,
                 const Rows& result, const Threads& threads) {
   if (!result.data) return;
   constexpr int64_t kColumns = 64;
@@ -90,7 +83,7 @@ void add_tables(const std::vector<SharedPartial<T>>& partials, std::vector<T> Sh
   run_tasks(threads, in_order((columns + kColumns - 1) / kColumns), [&] {
     return [&](int64_t task) {
       const int64_t begin = task * kColumns, end = std::min(begin + kColumns, columns);
-      for (const SharedPartial<T>& partial : partials) {
+      for (const Partial& partial : partials) {
         const T* from = (partial.*part).data();
         for (size_t r = 0; r < partial.rows.size(); ++r) {
           T* to = static_cast<T*>(result.data) + partial.rows[r] * columns;
@@ -102,8 +95,8 @@ void add_tables(const std::vector<SharedPartial<T>>& partials, std::vector<T> Sh
 }
 
 // The same for a whole matrix.
-template <class T>
-void add_matrices(const std::vector<SharedPartial<T>>& partials, std::vector<T> SharedPartial<T>::* part,
+template <class T, class Partial>
+void add_matrices(const std::vector<Partial>& partials, std::vector<T> Partial::* part,
                   const Rows& result, const Threads& threads) {
   if (!result.data) return;
   constexpr int64_t kElements = 8192;
@@ -112,7 +105,7 @@ void add_matrices(const std::vector<SharedPartial<T>>& partials, std::vector<T> 
     return [&](int64_t task) {
       const int64_t begin = task * kElements, end = std::min(begin + kElements, count);
       T* to = static_cast<T*>(result.data);
-      for (const SharedPartial<T>& partial : partials) {
+      for (const Partial& partial : partials) {
         const T* from = (partial.*part).data();
         for (int64_t x = begin; x < end; ++x) to[x] += from[x];
       }

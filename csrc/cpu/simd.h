@@ -48,6 +48,7 @@ DITKERNELS_INLINE Vec<T, W> splat(T x) {
 // f(0), ..., f(N - 1), written out: arrays of vectors indexed by a compile-time constant stay in registers.
 template <int I>
 struct Constant {
+  static constexpr int kValue = I;
   constexpr operator int() const { return I; }
 };
 

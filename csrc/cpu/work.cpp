@@ -5,7 +5,6 @@
 #include <string>
 
 #include "convert.h"
-#include "kernels.h"
 
 namespace ditkernels {
 
@@ -130,7 +129,7 @@ void Plan::build_list() {
 
 template <class Index>
 void Plan::build_runs(const Index* index) {
-  const int64_t limit = problem_.table_a.rows;
+  const int64_t limit = problem_.table_rows;
   for (int64_t r = 0; r < item_.rows; ++r) {
     const int64_t pair = item_.pair_row + r * item_.pair_step;
     int32_t* start = run_start_.data() + r * (item_.stride + 1);

@@ -5,7 +5,7 @@
 #include <memory>
 #include <vector>
 
-#include "pair_attention.h"
+#include "attention.h"
 
 namespace ditkernels {
 
@@ -60,8 +60,8 @@ class Scratch {
 // The lists of senders of one chunk (see plan.h), rebuilt for every chunk a thread takes.
 class Plan {
  public:
-  explicit Plan(const PairAttention& problem)
-      : problem_(problem), rows_(problem.index.data ? problem.table_a.rows : 0) {}
+  explicit Plan(const Attention& problem)
+      : problem_(problem), rows_(problem.index.data ? problem.table_rows : 0) {}
 
   // Lists the senders of every receiver of the chunk. Throws std::out_of_range for an index outside the table.
   const Item& build(const Chunk& chunk);
@@ -80,7 +80,7 @@ class Plan {
   void build_runs(const Index* index);
   void pad(int64_t r);
 
-  const PairAttention& problem_;
+  const Attention& problem_;
   Item item_{};
   Numbering rows_;
   std::vector<int32_t> count_, sender_, run_, num_runs_, run_start_, run_table_;

@@ -9,7 +9,7 @@
 #pragma once
 
 #include "dense.h"
-#include "gemm.h"
+#include "../gemm.h"
 
 namespace {
 

@@ -10,7 +10,8 @@
 // (., D) and stay in L1 for all receivers of the item.
 #pragma once
 
-#include "micro.h"
+#include "../micro.h"
+#include "plan.h"
 
 namespace {
 

@@ -2,33 +2,13 @@
 // that is compiled for that level.
 #pragma once
 
+#include "../shape.h"
 #include "dense.h"
 #include "kernels.h"
 #include "mirror.h"
 #include "table.h"
 
 namespace {
-
-// Vector width and vectors kept in registers, as a value to call a generic lambda with.
-template <int W_, int NV_>
-struct Shape {
-  static constexpr int W = W_, NV = NV_;
-};
-
-// Calls f(Shape) with the widest vectors that divide the head width. Fewer shapes for double keep the library small.
-template <class T, class F>
-void with_shape(int64_t dim, F&& f) {
-  constexpr int W = kRegisterBytes / sizeof(T);
-  if constexpr (sizeof(T) == sizeof(float)) {
-    if (dim % (4 * W) == 0) return f(Shape<W, 4>{});
-  }
-  if (dim % (2 * W) == 0) return f(Shape<W, 2>{});
-  if (dim % W == 0) return f(Shape<W, 1>{});
-  if constexpr (W == 16) {
-    if (dim % (W / 2) == 0) return f(Shape<W / 2, 1>{});
-  }
-  return f(Shape<1, 1>{});
-}
 
 template <class T>
 int64_t table_scratch(const Problem& problem, const Item& item, const ItemTable& table, bool backward) {
@@ -135,9 +115,8 @@ void pack_weight(int64_t rows, int64_t columns, const void* from, bool transpose
 }
 
 template <class T>
-constexpr Kernels make_kernels(const char* level) {
-  return {level,
-          table_scratch<T>,
+constexpr PairKernels make_kernels() {
+  return {table_scratch<T>,
           table_forward<T>,
           table_backward<T>,
           dense_scratch<T>,

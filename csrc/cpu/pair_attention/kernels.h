@@ -8,9 +8,7 @@
 namespace ditkernels {
 
 // Each kernel works on one item. `scratch` is 64-byte aligned and as large as the matching *_scratch function says.
-struct Kernels {
-  const char* level;
-
+struct PairKernels {
   int64_t (*table_scratch)(const Problem&, const Item&, const ItemTable&, bool backward);
   void (*table_forward)(const Problem&, const Item&, const ItemBias&, const ItemTable&, char* scratch);
   void (*table_backward)(const Problem&, const Item&, const ItemBias&, const ItemTable&, const ItemGrad&,

@@ -4,7 +4,7 @@
 // in the forward; the backward reads the same and writes as much. Half precision is widened per tile.
 #pragma once
 
-#include "convert_rows.h"
+#include "../convert_rows.h"
 #include "rows.h"
 
 namespace {

@@ -1,11 +1,14 @@
 #include "pair_attention.h"
 
-#include "dispatch.h"
-#include "parallel.h"
-#include "partials.h"
-#include "work.h"
+#include "../dispatch.h"
+#include "../parallel.h"
+#include "../partials.h"
+#include "../work.h"
+#include "kernels.h"
 
 namespace ditkernels {
+
+DITKERNELS_CHOOSE(Pair, PairKernels)
 
 namespace {
 
@@ -48,6 +51,15 @@ ItemTable item_table(const PairAttention& p, const std::vector<int64_t>& rows) {
   return table;
 }
 
+// What one group of chunks adds to the gradients of shared tensors. Of tables it holds the rows it uses only.
+template <class T>
+struct SharedPartial {
+  std::vector<int64_t> rows;
+  std::vector<T> table_a, table_b;    // (rows, C)
+  std::vector<T> weight_a, weight_b;  // (F, C)
+  std::vector<T> v1;                  // (3, F)
+};
+
 // Pairs per group of chunks that share a partial gradient: enough work to pay for clearing and adding it.
 constexpr int64_t kTableGroup = 4096, kProjectedGroup = 512;
 
@@ -55,7 +67,7 @@ constexpr int64_t kTableGroup = 4096, kProjectedGroup = 512;
 template <class T>
 class PackedWeights {
  public:
-  PackedWeights(const PairAttention& p, const Kernels& k, bool backward) {
+  PackedWeights(const PairAttention& p, const PairKernels& k, bool backward) {
     if (!p.weight_a.data) return;
     projection_.features = p.weight_a.rows;
     projection_.type = p.e.type;
@@ -72,7 +84,7 @@ class PackedWeights {
   const Projection& projection() const { return projection_; }
 
  private:
-  const T* pack(const Rows& weight, const Kernels& k, bool transposed) {
+  const T* pack(const Rows& weight, const PairKernels& k, bool transposed) {
     const int64_t rows = transposed ? weight.columns : weight.rows, columns = transposed ? weight.rows : weight.columns;
     buffers_.emplace_back();
     char* to = buffers_.back().reserve(k.packed_size(rows, columns) * static_cast<int64_t>(sizeof(T)));
@@ -86,7 +98,7 @@ class PackedWeights {
 
 template <class T>
 void forward_as(const PairAttention& p, const Threads& threads) {
-  const Kernels& k = kernels(p.double_precision);
+  const PairKernels& k = kernels(p.double_precision);
   const Problem problem = common(p);
   const PackedWeights<T> weights(p, k, false);
   const std::vector<Chunk> chunks = split(p);
@@ -122,7 +134,7 @@ class GroupWorker {
         projection_(projection),
         tokens_(tokens),
         plan_(p),
-        number_(p.index.data ? p.table_a.rows : 0) {}
+        number_(p.index.data ? p.table_rows : 0) {}
 
   void run(const std::vector<Chunk>& chunks, int64_t begin, int64_t end, SharedPartial<T>& partial) {
     number_.start();
@@ -183,7 +195,7 @@ class GroupWorker {
   }
 
   const PairAttention& p_;
-  const Kernels& k_;
+  const PairKernels& k_;
   const Problem problem_;
   const Projection& projection_;
   const TokenPartials<T>& tokens_;

@@ -9,7 +9,8 @@
 // is read from memory once. Keys and values are packed head by head, (H, size, D).
 #pragma once
 
-#include "micro.h"
+#include "../micro.h"
+#include "plan.h"
 
 namespace {
 

@@ -1,0 +1,8 @@
+#include "level.h"
+
+namespace ditkernels {
+
+extern const So3Kernels kSo3Avx512[2];
+const So3Kernels kSo3Avx512[2] = {make_so3_kernels<float>(), make_so3_kernels<double>()};
+
+}  // namespace ditkernels
