@@ -1,4 +1,4 @@
-"""Who is measured: the fused kernels, the eager reference, and torch.compile of that reference.
+"""Who is measured: the fused kernels, the eager reference, torch.compile of that reference, and e3nn where it competes.
 
 Every contestant is a function without arguments that runs one pass of a case and returns its tensors: the output, and
 for forward+backward the gradients of all floating inputs.
@@ -7,27 +7,31 @@ for forward+backward the gradients of all floating inputs.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
 
-from benchmarks.cases import Case, Inputs
-from ditkernels import pair_attention
+from benchmarks.cases import Case
+from benchmarks.inputs import Inputs
+from benchmarks.measure import timed
+from benchmarks.so3_cases import So3Case
 
 Run = Callable[[], tuple[Tensor, ...]]
+AnyCase = Case | So3Case
 
 
-def attention(impl: str, layers: int = 1) -> Callable[..., Tensor]:
-    """`pair_attention` with a fixed implementation as a function of flat tensors, which torch.compile takes well.
+def operator(impl: str, layers: int = 1) -> Callable[..., Tensor]:
+    """The operator of a case with a fixed implementation as a function of flat tensors, which torch.compile takes well.
 
-    With several layers each one's output is the query of the next, and all share the pair tensors, as the blocks of a
+    With several layers each one's output is the query of the next, and all share the other tensors, as the blocks of a
     transformer do.
     """
 
-    def call(inputs: Inputs, query: Tensor, key: Tensor, value: Tensor, *pair: Tensor) -> Tensor:
+    def call(inputs: Inputs, query: Tensor, *tensors: Tensor) -> Tensor:
         for _ in range(layers):
-            pair_info = inputs.descriptor(*pair)
-            query = pair_attention(query, key, value, pair_info, cu_seqlens=inputs.cu_seqlens, impl=impl)
+            query = inputs.call(impl, inputs.cu_seqlens, query, *tensors)
         return query
 
     return call
@@ -39,11 +43,11 @@ def runner(function: Callable[..., Tensor], inputs: Inputs, backward: bool) -> R
 
         def forward() -> tuple[Tensor, ...]:
             with torch.no_grad():
-                return (function(inputs, *inputs.tokens, *inputs.pair),)
+                return (function(inputs, *inputs.tensors),)
 
         return forward
 
-    tensors = [x.detach().requires_grad_(x.is_floating_point()) for x in (*inputs.tokens, *inputs.pair)]
+    tensors = [x.detach().requires_grad_(x.is_floating_point()) for x in inputs.tensors]
     wanted = [x for x in tensors if x.requires_grad]
 
     def forward_backward() -> tuple[Tensor, ...]:
@@ -53,22 +57,48 @@ def runner(function: Callable[..., Tensor], inputs: Inputs, backward: bool) -> R
     return forward_backward
 
 
-def fused(case: Case, inputs: Inputs) -> Run:
-    return runner(attention(IMPLS["fused"]), inputs, case.backward)
+def fused(case: AnyCase, inputs: Inputs) -> Run:
+    return runner(operator(IMPLS["fused"]), inputs, case.backward)
 
 
-def eager(case: Case, inputs: Inputs) -> Run:
-    return runner(attention(IMPLS["eager"]), inputs, case.backward)
+def eager(case: AnyCase, inputs: Inputs) -> Run:
+    return runner(operator(IMPLS["eager"]), inputs, case.backward)
 
 
-def compiled(case: Case, inputs: Inputs) -> Run:
+def compiled(case: AnyCase, inputs: Inputs) -> Run:
     """torch.compile of the reference, specialized to the shapes of the case (its best case)."""
     torch.compiler.reset()
-    return runner(torch.compile(attention(IMPLS["eager"]), dynamic=False), inputs, case.backward)
+    return runner(torch.compile(operator(IMPLS["eager"]), dynamic=False), inputs, case.backward)
+
+
+def e3nn(case: So3Case, inputs: Inputs) -> Run:
+    """The composition of e3nn's parts, in e3nn's fastest mode."""
+    return runner(operator(""), case.e3nn(inputs, fastest_e3nn_mode(case.irreps)), case.backward)
+
+
+@cache
+def fastest_e3nn_mode(irreps: str) -> str:
+    """The fastest of e3nn's modes for a list of irreps, forward + backward of a small case of the dense form."""
+    from benchmarks.e3nn_reference import MODES
+
+    case = So3Case("dense", irreps, 128, 1, 44, "forward+backward")
+    seconds = {}
+    for mode in MODES:
+        run = runner(operator(""), case.e3nn(case.inputs(), mode), case.backward)
+        for _ in range(3):  # code is generated and specialized in the first calls
+            run()
+        seconds[mode] = min(timed(run) for _ in range(3))
+    return min(seconds, key=seconds.get)
 
 
 IMPLS = {"fused": "cpu", "eager": "reference"}
-CONTESTANTS = {"fused": fused, "eager": eager, "compile": compiled}
+CONTESTANTS = {"fused": fused, "eager": eager, "compile": compiled, "e3nn": e3nn}
+
+
+def contestants(case: AnyCase) -> dict[str, Callable]:
+    """Those who compete in a case; e3nn where it is installed."""
+    absent = {"compile": not case.compiled, "e3nn": case.e3nn is None or find_spec("e3nn") is None}
+    return {name: build for name, build in CONTESTANTS.items() if not absent.get(name)}
 
 
 def relative_error(results: tuple[Tensor, ...], truth: tuple[Tensor, ...]) -> float:
@@ -76,6 +106,6 @@ def relative_error(results: tuple[Tensor, ...], truth: tuple[Tensor, ...]) -> fl
     return max(float((x.double() - y).abs().max() / y.abs().max()) for x, y in zip(results, truth, strict=True))
 
 
-def truth(case: Case, inputs: Inputs) -> tuple[Tensor, ...]:
+def truth(case: AnyCase, inputs: Inputs) -> tuple[Tensor, ...]:
     """The pass in float64 by the reference."""
     return eager(case, inputs.to(torch.float64))()

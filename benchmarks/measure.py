@@ -33,8 +33,10 @@ class Times:
         return float((high - low) / middle)
 
     def ratio(self, slow: str, fast: str) -> float:
-        """Median over the rounds of time(slow) / time(fast): both saw the same state of the machine."""
-        pairs = zip(self.seconds[slow], self.seconds[fast], strict=True)
+        """Median over the rounds of time(slow) / time(fast): both saw the same state of the machine. A contestant that
+        sat out later rounds is compared in its own.
+        """
+        pairs = zip(self.seconds[slow], self.seconds[fast], strict=False)
         return float(np.median([a / b for a, b in pairs]))
 
 
@@ -79,3 +81,10 @@ def read_bandwidth(budget: float = 2.0, mebibytes: int = 512) -> float:
     buffer = torch.rand(mebibytes * 2**20 // 4)
     times = take_turns({"sum": buffer.sum, "dot": lambda: torch.dot(buffer, buffer)}, budget)
     return buffer.nbytes / min(times.median("sum"), times.median("dot"))
+
+
+def matmul_rate(budget: float = 2.0, size: int = 1536) -> float:
+    """Operations per second of PyTorch's own float32 matrix product of two square matrices."""
+    x, y = torch.rand(size, size), torch.rand(size, size)
+    times = take_turns({"matmul": lambda: x @ y}, budget)
+    return 2 * size**3 / times.median("matmul")

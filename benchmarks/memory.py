@@ -7,7 +7,8 @@ block left over from the warm-up cannot hide an allocation. The gradients of all
 for dense pair tensors they alone are as large as the inputs. The layout is the ragged one, in which PyTorch adds up
 the gradients of several layers in place (gradients of a padded tensor come as views, which costs one copy more).
 
-`python -m benchmarks.memory FORM BATCH SIZE LAYERS IMPL` prints the bytes.
+`python -m benchmarks.memory FORM BATCH SIZE LAYERS IMPL` prints the bytes; FORM is a form of pair attention, or
+so3_dense or so3_basis.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+BATCH, SIZE, LAYERS = 4, 100, 6
 ROOT = Path(__file__).resolve().parent.parent
 _ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_TOP_PAD_": "0"}
 
@@ -24,6 +26,22 @@ _ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "6553
 def supported() -> bool:
     """Whether this system has the counters (Linux)."""
     return Path("/proc/self/clear_refs").exists()
+
+
+def compare(form: str) -> dict:
+    """A row: the peaks of the fused kernels and of the eager reference for a stack of LAYERS layers."""
+    from benchmarks.contestants import IMPLS
+
+    peaks = {name: peak_bytes(form, BATCH, SIZE, LAYERS, impl) for name, impl in IMPLS.items()}
+    return {
+        "form": form,
+        "batch": BATCH,
+        "size": SIZE,
+        "layers": LAYERS,
+        "fused_bytes": peaks["fused"],
+        "eager_bytes": peaks["eager"],
+        "saving": peaks["eager"] / peaks["fused"],
+    }
 
 
 def peak_bytes(form: str, batch: int, size: int, layers: int, impl: str) -> int:
@@ -44,13 +62,18 @@ def _status(field: str) -> int:
 
 def _measure(form: str, batch: int, size: int, layers: int, impl: str) -> int:
     from benchmarks.cases import FORMS, Case
-    from benchmarks.contestants import attention, runner
+    from benchmarks.contestants import operator, runner
+    from benchmarks.so3_cases import So3Case
 
-    function = attention(impl, layers)
+    function = operator(impl, layers)
 
     def step(batch: int, size: int):
-        inputs = Case(FORMS[form], batch, size, "forward+backward").inputs()
-        return runner(function, inputs.ragged(), backward=True)
+        passes = "forward+backward"
+        if form.startswith("so3_"):
+            case = So3Case(form.removeprefix("so3_"), "L = 1", 128, batch, size, passes)
+        else:
+            case = Case(FORMS[form], batch, size, passes)
+        return runner(function, case.inputs().ragged(), backward=True)
 
     step(1, 8)()  # thread pools and libraries are not part of the step
     run = step(batch, size)

@@ -13,26 +13,30 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.cases import FORMS, Case  # noqa: E402
-from benchmarks.contestants import eager, fused, relative_error  # noqa: E402
+from benchmarks.contestants import AnyCase, eager, fused, relative_error  # noqa: E402
 from benchmarks.environment import environment  # noqa: E402
 from benchmarks.measure import Times, take_turns  # noqa: E402
+from benchmarks.so3_cases import So3Case  # noqa: E402
 from benchmarks.tables import as_text  # noqa: E402
 
 BATCH, SIZE = 16, 44
 BUDGET_S = 1.5
-CASES = tuple(
-    Case(FORMS[form], BATCH, SIZE, passes)
-    for form in ("dense", "table", "displacement")
+CASES = {
+    f"{label}, {passes}": case
     for passes in ("forward", "forward+backward")
-)
+    for label, case in (
+        *((f"pair_attention, {f}", Case(FORMS[f], BATCH, SIZE, passes)) for f in ("dense", "table", "displacement")),
+        ("so3_attention, basis, L = 1, 4 molecules", So3Case("basis", "L = 1", 256, 4, SIZE, passes)),
+    )
+}
 
 
-def operator_row(case: Case) -> tuple[str, ...]:
-    """Label, times, ratio and difference of one case of `pair_attention`."""
+def operator_row(label: str, case: AnyCase) -> tuple[str, ...]:
+    """Label, times, ratio and difference of one case of an operator."""
     inputs = case.inputs()
     runs = {"fused": fused(case, inputs), "reference": eager(case, inputs)}
     difference = relative_error(runs["fused"](), tuple(x.double() for x in runs["reference"]()))
-    return (f"pair_attention, {case.form.name}, {case.passes}", *_cells(take_turns(runs, BUDGET_S), difference))
+    return (label, *_cells(take_turns(runs, BUDGET_S), difference))
 
 
 def network_row(name: str) -> tuple[str, ...]:
@@ -63,7 +67,7 @@ def main() -> None:
         f"Fused kernels against the plain PyTorch reference: {BATCH} molecules of {SIZE} atoms, 256 channels, 8 heads, "
         f"float32\n{here['device']}, {here['threads']} threads, torch {here['torch']}"
     )
-    rows = [operator_row(case) for case in CASES] + [network_row("ape-b")]
+    rows = [operator_row(label, case) for label, case in CASES.items()] + [network_row("ape-b")]
     print(as_text((title, ("", "fused ms", "reference ms", "speed-up", "difference"), rows)))
 
 

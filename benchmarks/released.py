@@ -6,11 +6,13 @@ embedding are evaluated at every step, the latter for every pair, and every bloc
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 from torch import Tensor
 
 from ditkernels import DensePair
-from ditkernels.models.ditmc import DiTMC
-from ditkernels.models.ditmc.model import Conditioning
+from ditkernels.models.ditmc import Conditioning, DiTMC
 from ditkernels.models.molecule.graph import GraphBatch
 
 
@@ -18,20 +20,29 @@ class ReleasedDiTMC(DiTMC):
     """`DiTMC` with the released model's operations; give it the weights of another by `load_state_dict`."""
 
     def encode(self, graph: GraphBatch) -> Conditioning:
-        return Conditioning(graph, self.conditioner(graph), (), None)
+        return Conditioning(graph, self.conditioner(graph)[0], ReleasedPairs(self, graph))
 
     def denoise(self, positions: Tensor, t: Tensor, conditioning: Conditioning, **options) -> Tensor:
         return super().denoise(positions, t, self.encode(conditioning.graph), **options)
 
-    def _pair(self, conditioning: Conditioning, block: int, positions: Tensor, gate: float) -> DensePair:
-        if block == 0:
-            self.pair_tensor = self._embed(conditioning.graph, positions, gate)
-        return DensePair(*self.blocks[block].pair_maps(self.pair_tensor))
 
-    def _embed(self, graph: GraphBatch, positions: Tensor, gate: float) -> Tensor:
-        pair = gate * self.hop_embedding(graph.hop_values[graph.hop_index.long()])
-        if self.displacement is None:
+@dataclass(frozen=True)
+class ReleasedPairs:
+    """The pair tensor (P, F), made anew for every step, and its two projections in every block."""
+
+    network: ReleasedDiTMC
+    graph: GraphBatch
+
+    def descriptors(self, positions: Tensor, gate: float) -> Iterator[DensePair]:
+        pair = self._embed(positions, gate)
+        for block in self.network.blocks:
+            yield DensePair(*block.pair_maps(pair))
+
+    def _embed(self, positions: Tensor, gate: float) -> Tensor:
+        network, graph = self.network, self.graph
+        pair = gate * network.hop_embedding(graph.hop_values[graph.hop_index.long()])
+        if network.displacement is None:
             return pair
         size = graph.num_atoms // graph.num_molecules  # the benchmark repeats one molecule
         places = positions.view(graph.num_molecules, size, 3)
-        return pair + self.displacement((places[:, None] - places[:, :, None]).reshape(-1, 3))
+        return pair + network.displacement((places[:, None] - places[:, :, None]).reshape(-1, 3))

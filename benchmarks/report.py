@@ -24,19 +24,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 README = ROOT / "README.md"
 PLOT = RESULTS / "speedup.png"
 
-# Columns of the README's speed table; the JSON and the terminal have all of them.
-_SHORT = (
-    "form",
-    "B × N",
-    "pass",
-    "fused ms",
-    "eager ms",
-    "vs eager",
-    "vs compile",
-    "of read bw",
-    "error",
-    "eager error",
-)
+# Columns of the speed tables that the README leaves out; the JSON and the terminal have all of them.
+_LONG = ("±", "compile ms", "GB/s", "GFLOP/s", "e3nn error")
 
 
 def benchmark_part(results: Path = RESULTS) -> str:
@@ -52,9 +41,8 @@ def benchmark_part(results: Path = RESULTS) -> str:
                 f"torch {here['torch']}, {here['date']}."
             )
         for title, header, rows in tables(sections):
-            if "vs compile" in header:
-                kept = [header.index(name) for name in _SHORT]
-                header, rows = _SHORT, [[row[column] for column in kept] for row in rows]
+            kept = [column for column, name in enumerate(header) if name not in _LONG]
+            header, rows = [header[column] for column in kept], [[row[column] for column in kept] for row in rows]
             blocks.append(as_markdown((title, header, rows)))
     if not blocks:
         return "No results are committed yet: `pytest benchmarks --save-results` writes them."

@@ -15,8 +15,11 @@ def tables(results: dict) -> list[Table]:
     made = []
     if "pair_attention" in results:
         made.append(_attention(results["pair_attention"]))
-    if "memory" in results:
-        made.append(_memory(results["memory"]))
+    if "so3_attention" in results:
+        made.append(_so3_attention(results["so3_attention"]))
+    rows = [row for section in ("memory", "so3_memory") for row in results.get(section, {}).get("rows", [])]
+    if rows:
+        made.append(_memory(rows))
     if "sampling" in results:
         made.append(_sampling(results["sampling"]))
     checks = verdicts(results)
@@ -55,7 +58,44 @@ def _attention(section: dict) -> Table:
     return title, header, rows
 
 
-def _memory(section: dict) -> Table:
+def _so3_attention(section: dict) -> Table:
+    header = ("form", "irreps", "C", "B × N", "pass", "fused ms", "±", "eager ms", "compile ms", "e3nn ms", "e3nn mode")
+    header += ("vs eager", "vs compile", "vs e3nn", "floor ms", "of floor", "GB/s", "GFLOP/s", "error", "e3nn error")
+    rows = []
+    for row in section["rows"]:
+        rows.append(
+            (
+                row["form"],
+                row["irreps"],
+                str(row["channels"]),
+                f"{row['batch']} × {row['size']}",
+                row["passes"],
+                f"{row['fused_ms']:.2f}",
+                f"{100 * row['spread']:.0f} %",
+                f"{row['eager_ms']:.0f}",
+                _optional(row["compile_ms"], ".0f"),
+                _optional(row["e3nn_ms"], ".0f"),
+                row["e3nn_mode"],
+                f"{row['speedup_eager']:.0f}",
+                _optional(row["speedup_compile"], ".0f"),
+                _optional(row["speedup_e3nn"], ".0f"),
+                f"{row['floor_ms']:.2f}",
+                f"{100 * row['floor_share']:.0f} %",
+                f"{row['gigabytes_per_second']:.1f}",
+                f"{row['gigaflops_per_second']:.0f}",
+                f"{row['error']:.0e}",
+                _optional(row["error_e3nn"], ".0e"),
+            )
+        )
+    bandwidth, rate = section["read_bandwidth"] / 1e9, section["matrix_rate"] / 1e9
+    title = (
+        f"so3_attention, float32, H = 8, K = 64 (in this run: read bandwidth {bandwidth:.1f} GB/s, matrix product "
+        f"{rate:.0f} GFLOP/s; floor: the larger of bytes and operations at these rates)"
+    )
+    return title, header, rows
+
+
+def _memory(measured: list[dict]) -> Table:
     header = ("form", "B × N", "layers", "fused MB", "eager MB", "eager / fused")
     rows = [
         (
@@ -66,7 +106,7 @@ def _memory(section: dict) -> Table:
             f"{row['eager_bytes'] / 1e6:.1f}",
             f"{row['saving']:.1f}",
         )
-        for row in section["rows"]
+        for row in measured
     ]
     return "Peak memory of forward + backward beyond the inputs, gradients included", header, rows
 

@@ -34,6 +34,11 @@ def _memory(form: str) -> Callable[[dict], float | None]:
     return _row("memory", "saving", form=form)
 
 
+def _so3(value: str, irreps: str, channels: int, form: str) -> Callable[[dict], float | None]:
+    where = {"irreps": irreps, "channels": channels, "form": form, "size": 44, "passes": "forward+backward"}
+    return _row("so3_attention", value, **where)
+
+
 TARGETS = (
     *(
         Target(text, least, _dense(value, size, passes))
@@ -48,8 +53,28 @@ TARGETS = (
     Target("peak memory of a 6-layer step, dense, N = 100, eager / fused", 5, _memory("dense")),
     Target("peak memory of a 6-layer step, table, N = 100, eager / fused", 20, _memory("table")),
     Target("peak memory of a 6-layer step, displacement, N = 100, eager / fused", 20, _memory("displacement")),
+    *(
+        Target(
+            f"so3 forward + backward, {form}, {irreps}, C = {channels}, N = 44, against e3nn",
+            50,
+            _so3("speedup_e3nn", irreps, channels, form),
+        )
+        for form in ("dense", "basis")
+        for irreps in ("L = 1", "L = 2")
+        for channels in (128, 256)
+    ),
+    Target(
+        "peak memory of a 6-layer step, so3 basis, N = 100, eager / fused",
+        20,
+        _row("so3_memory", "saving", form="so3_basis"),
+    ),
     Target("sampling aPE-B, 16 × 44 atoms, against the released form", 15, _row("sampling", "speedup", model="ape-b")),
     Target("sampling rPE-B, 16 × 44 atoms, against the released form", 4, _row("sampling", "speedup", model="rpe-b")),
+    Target(
+        "sampling PE(3)-B, 16 × 44 atoms, against the reference path",
+        10,
+        _row("sampling", "speedup_reference", model="pe3-b"),
+    ),
 )
 
 

@@ -65,9 +65,8 @@ def layout(
 
 def form(pair: PairDescriptor) -> str:
     """The form of a descriptor; ValueError where it is none."""
-    name = getattr(pair, "form", None)
-    if name not in FORMS:
+    if not isinstance(pair, PairDescriptor):
         raise ValueError(
             f"pair must be DensePair, TablePair, ProjectedPair or DisplacementPair, got {type(pair).__name__}"
         )
-    return name
+    return pair.form

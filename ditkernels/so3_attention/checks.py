@@ -57,6 +57,8 @@ def arguments(
         name = "g" if radial.form == "dense" else "weight_g"
         raise ValueError(f"{name} must have 1, 2 or 3 filter degrees J, got J = {sizes['J']}")
     sizes["W"] = len(spec(irreps, degrees).steps)
+    if sizes["W"] == 0:
+        raise ValueError(f"irreps_out: no path leads from irreps_v by filters of degree < {degrees} ({irreps})")
     for field, x in zip(COMMON, (positions, path_weight), strict=True):
         checks.field(field, x, query, padded, sizes)
     checks.mask_and_bias(mask, bias, query, padded, sizes)
@@ -83,10 +85,9 @@ def layout(
 
 def form(radial: RadialDescriptor) -> str:
     """The form of a descriptor; ValueError where it is none."""
-    name = getattr(radial, "form", None)
-    if name not in FORMS:
+    if not isinstance(radial, RadialDescriptor):
         raise ValueError(f"radial must be DenseRadial or RadialBasis, got {type(radial).__name__}")
-    return name
+    return radial.form
 
 
 def _components(name: str, x: Tensor, irreps: str, components: int, query: Tensor) -> None:

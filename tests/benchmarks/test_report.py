@@ -48,7 +48,7 @@ def test_tables_replace_what_is_between_the_markers(tmp_path):
     (tmp_path / "cpu-x.json").write_text(json.dumps(SECTIONS))
     text = report.updated(MARKED, tmp_path)
     assert "old" not in text and text.startswith("# A\n") and "\nB\n" in text
-    assert "| dense | 4 × 100 | forward | 4.00 | 48.0 | 12.0 |" in text
+    assert "| dense | 4 × 100 | forward | 4.00 | 48.0 | 12.0 | 1.2 |" in text
     assert "Measured on CPU X, 2 threads" in text
     assert report.updated(text, tmp_path) == text
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ditkernels import DensePair, DisplacementPair, ProjectedPair, TablePair, pair_attention
 from ditkernels.pair_attention import PairDescriptor
+from tests.support.layouts import boundaries
 
 # Every descriptor, with two modulations of its own and with one for both roles.
 VARIANTS = (
@@ -73,10 +74,6 @@ class Batch:
         batch = self.requires_grad()
         out, leaves = batch.run(impl, **options), batch.leaves()
         return out.detach(), dict(zip(leaves, torch.autograd.grad(out, list(leaves.values()), cotangent), strict=True))
-
-
-def boundaries(sizes: list[int]) -> Tensor:
-    return torch.tensor([0, *sizes]).cumsum(0).to(torch.int32)
 
 
 def make_pair(variant: str, sizes: list[int], channels: int, dtype: torch.dtype = torch.float64) -> PairDescriptor:

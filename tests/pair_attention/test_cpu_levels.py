@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from ditkernels import _native
+from tests.support.levels import LEVELS, python
 
 pytestmark = pytest.mark.skipif(not _native.available, reason=str(_native.reason))
 
-ROOT = Path(__file__).parents[2]
-LEVELS = ("baseline", "avx2", "avx512")
 CHECK = """
 import torch
 from ditkernels import _native
@@ -34,12 +28,6 @@ for variant in ("dense", "table", "projected", "displacement-table"):
             error = ((found - wanted).abs().max() / wanted.abs().max()).item()
             assert error < tolerance, (variant, dtype, width, error)
 """
-
-
-def python(code: str, level: str) -> subprocess.CompletedProcess:
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    environment = os.environ | {"DITKERNELS_CPU_LEVEL": level, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment)
 
 
 @pytest.mark.parametrize("level", LEVELS)

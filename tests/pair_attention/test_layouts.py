@@ -7,24 +7,11 @@ import torch
 
 from ditkernels import DensePair, DisplacementPair, ProjectedPair, TablePair, pair_attention
 from ditkernels.layout import Layout
-from tests.pair_attention.cases import boundaries, make_batch
+from tests.pair_attention.cases import make_batch
+from tests.support.layouts import boundaries, pad
 
 VARIANTS = ("dense", "table", "projected", "displacement", "displacement-table")
 SIZES = [3, 5, 1, 0, 4]
-
-
-def pad(rows, sizes, squares: bool):
-    """Ragged rows (T, ...) -> (B, N, ...) or (P, ...) -> (B, N, N, ...); the rest is NaN or out of range."""
-    size = max(sizes)
-    poison = float("nan") if rows.is_floating_point() else 1 if rows.dtype == torch.bool else 99
-    padded = rows.new_full((len(sizes), *([size] * (1 + squares)), *rows.shape[1:]), poison)
-    for b, part in enumerate(rows.split([n * n if squares else n for n in sizes])):
-        n = sizes[b]
-        if squares:
-            padded[b, :n, :n] = part.reshape(n, n, *rows.shape[1:])
-        else:
-            padded[b, :n] = part
-    return padded
 
 
 def pad_pair(pair, sizes):

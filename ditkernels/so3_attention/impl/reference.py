@@ -123,7 +123,7 @@ def attention(
         coupling = clebsch_gordan(degree, value_degrees[x], output_degrees[o], dtype, q.device)
         value = v[:, lists.starts[x] : lists.starts[x] + 2 * value_degrees[x] + 1]
         y = harmonics[..., degree**2 : (degree + 1) ** 2]
-        turned = torch.einsum("...M,Mnm,...nc->...mc", y, coupling, pairs.sender(value))
+        turned = torch.einsum("...nm,...nc->...mc", torch.einsum("...M,Mnm->...nm", y, coupling), pairs.sender(value))
         message = (p * g[..., degree, :]).unsqueeze(-2) * turned
         out[o] = out[o] + w * pairs.sum(message) / total.unsqueeze(-2)
     return torch.cat(out, dim=1).unflatten(-1, (heads, width)).to(given_dtype), lse
