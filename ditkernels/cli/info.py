@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import importlib.util
 import json
@@ -19,6 +20,7 @@ OPTIONAL = {
     "matplotlib": ("matplotlib", "models", "pictures"),
     "tensorboard": ("tensorboard", "train", "training logs"),
 }
+OPERATORS = ("pair_attention", "so3_attention")
 
 
 @click.command(name="info")
@@ -30,7 +32,7 @@ def command(as_json: bool) -> None:
         "system": _system(),
         "native": _native(),
         "devices": _devices(),
-        "pair_attention": _backends(),
+        **{operator: _backends(operator) for operator in OPERATORS},
         "packages": {name: _version(name, package) for name, (package, _, _) in OPTIONAL.items()},
         "models": _models(),
     }
@@ -78,23 +80,22 @@ def _devices() -> list[str]:
     return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
 
 
-def _backends() -> dict:
+def _backends(operator: str) -> dict:
     """Per device, form and implementation: null where it can run on float32, else the reason; and what "auto" takes."""
     import torch
 
-    from ditkernels.pair_attention import select_impl
-    from ditkernels.pair_attention.descriptors import FORMS
-    from ditkernels.pair_attention.impl import BACKENDS
-
+    package = importlib.import_module(f"ditkernels.{operator}")
+    forms = importlib.import_module(f"ditkernels.{operator}.descriptors").FORMS
+    backends = importlib.import_module(f"ditkernels.{operator}.impl").BACKENDS
     table = {}
     for kind in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
         device = torch.device(kind)
         table[kind] = {
             form: {
-                "auto": select_impl(device, torch.float32, form),
-                "unsupported": {name: b.unsupported(form, device, torch.float32) for name, b in BACKENDS.items()},
+                "auto": package.select_impl(device, torch.float32, form),
+                "unsupported": {name: b.unsupported(form, device, torch.float32) for name, b in backends.items()},
             }
-            for form in FORMS
+            for form in forms
         }
     return table
 
@@ -133,7 +134,8 @@ def _lines(facts: dict):
         yield f"  flags {build['flags']}"
     elif not native["missing"]:
         yield "  build information: not built (needs pybind11 and Python's headers at build time)"
-    yield from _backend_lines(facts["pair_attention"])
+    for operator in OPERATORS:
+        yield from _backend_lines(operator, facts[operator])
     yield "optional packages"
     for name, version in facts["packages"].items():
         _, extra, purpose = OPTIONAL[name]
@@ -147,9 +149,9 @@ def _lines(facts: dict):
         yield f"  {', '.join(facts['models']) or 'none shipped'}"
 
 
-def _backend_lines(table: dict):
+def _backend_lines(operator: str, table: dict):
     for device, forms in table.items():
-        yield f"pair attention on {device} (what impl=auto uses for float32)"
+        yield f"{operator} on {device} (what impl=auto uses for float32)"
         for form, row in forms.items():
             yield f"  {form:<13} {row['auto']}"
         # A reason is the same for most forms: say it once.

@@ -12,6 +12,7 @@ import ditkernels
 from ditkernels import _native
 from ditkernels.cli.main import cli
 from ditkernels.pair_attention.descriptors import FORMS
+from ditkernels.so3_attention.descriptors import FORMS as SO3_FORMS
 
 RUN = "from ditkernels.cli.main import main; main()"
 
@@ -29,7 +30,7 @@ def info(shell):
 def test_text_names_version_torch_and_every_form():
     result = CliRunner().invoke(cli, ["info"], catch_exceptions=False)
     assert result.exit_code == 0
-    for word in (f"ditkernels {ditkernels.__version__}", "torch", "rdkit", *FORMS):
+    for word in (f"ditkernels {ditkernels.__version__}", "torch", "rdkit", *FORMS, *SO3_FORMS):
         assert word in result.output
 
 
@@ -38,6 +39,7 @@ def test_json_agrees_with_the_library():
     assert facts["ditkernels"] == ditkernels.__version__
     assert facts["native"]["missing"] == _native.reason
     assert set(facts["pair_attention"]["cpu"]) == set(FORMS)
+    assert set(facts["so3_attention"]["cpu"]) == set(SO3_FORMS)
 
 
 @pytest.mark.skipif(not _native.available, reason="needs the native library")

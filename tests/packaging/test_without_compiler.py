@@ -9,6 +9,7 @@ import zipfile
 import pytest
 
 from ditkernels.pair_attention.descriptors import FORMS
+from ditkernels.so3_attention.descriptors import FORMS as SO3_FORMS
 
 pytestmark = pytest.mark.slow
 
@@ -25,7 +26,7 @@ def test_info_names_the_remedy(installed_without_compiler, shell):
     result = shell(sys.executable, "-c", program, "info", package=installed_without_compiler)
     assert result.returncode == 0, result.stderr
     assert "missing: " in result.stdout and "compiler" in result.stdout and "pip install" in result.stdout
-    assert all(re.search(rf"^  {form} +reference$", result.stdout, re.MULTILINE) for form in FORMS)
+    assert all(re.search(rf"^  {form} +reference$", result.stdout, re.MULTILINE) for form in (*FORMS, *SO3_FORMS))
 
 
 def test_reference_computes_and_an_explicit_choice_raises(installed_without_compiler, shell):
