@@ -1,6 +1,6 @@
 // Small register-blocked matrix product for tiles of pairs. Included by the kernel files only.
 //
-//   C (M, N) (+)= A (M, K) B (K, N)
+//   C (M, N) += A (M, K) B (K, N), or = where kAdd is false
 //
 // B is packed in panels of kPanel columns, (ceil(N / kPanel), K, kPanel) with zeros behind N, so that the inner loop
 // reads it with unit stride; a panel (16 KB at K = 256) stays in L1 for all rows of A. A is row-major, or packed by
@@ -63,8 +63,8 @@ void pack_transpose(int64_t K, int64_t M, const T* from, T* to) {
   pack_panels<T, GemmShape<T>::kRows>(K, M, from, M, 1, to);
 }
 
-// R rows of C and one panel: C += A B.
-template <class T, int R>
+// R rows of C and one panel: C += A B, or C = A B.
+template <class T, int R, bool kAdd>
 void gemm_block(int64_t K, const T* a, int64_t row_step, int64_t k_step, const T* panel, T* c, int64_t c_step,
                 int64_t columns) {
   constexpr int W = GemmShape<T>::W, P = GemmShape<T>::kPanel;
@@ -81,28 +81,29 @@ void gemm_block(int64_t K, const T* a, int64_t row_step, int64_t k_step, const T
   for (int r = 0; r < R; ++r) {
     T* row = c + r * c_step;
     if (columns == P) {
-      store<T, W>(row, load<T, W>(row) + sum[r][0]);
-      store<T, W>(row + W, load<T, W>(row + W) + sum[r][1]);
+      store<T, W>(row, kAdd ? load<T, W>(row) + sum[r][0] : sum[r][0]);
+      store<T, W>(row + W, kAdd ? load<T, W>(row + W) + sum[r][1] : sum[r][1]);
     } else {
-      for (int64_t i = 0; i < columns; ++i) row[i] += i < W ? sum[r][0][i] : sum[r][1][i - W];
+      for (int64_t i = 0; i < columns; ++i)
+        row[i] = (kAdd ? row[i] : T(0)) + (i < W ? sum[r][0][i] : sum[r][1][i - W]);
     }
   }
 }
 
-template <class T, int R>
+template <class T, int R, bool kAdd>
 struct GemmTail {
   static void apply(int64_t rows, int64_t K, const T* a, int64_t row_step, int64_t k_step, const T* panel, T* c,
                     int64_t c_step, int64_t columns) {
-    if (rows == R) return gemm_block<T, R>(K, a, row_step, k_step, panel, c, c_step, columns);
-    GemmTail<T, R - 1>::apply(rows, K, a, row_step, k_step, panel, c, c_step, columns);
+    if (rows == R) return gemm_block<T, R, kAdd>(K, a, row_step, k_step, panel, c, c_step, columns);
+    GemmTail<T, R - 1, kAdd>::apply(rows, K, a, row_step, k_step, panel, c, c_step, columns);
   }
 };
-template <class T>
-struct GemmTail<T, 0> {
+template <class T, bool kAdd>
+struct GemmTail<T, 0, kAdd> {
   static void apply(int64_t, int64_t, const T*, int64_t, int64_t, const T*, T*, int64_t, int64_t) {}
 };
 
-template <class T>
+template <class T, bool kAdd>
 void gemm_blocks(int64_t M, int64_t N, int64_t K, const T* a, int64_t row_step, int64_t k_step, int64_t block_step,
                  const T* packed_b, T* c) {
   constexpr int P = GemmShape<T>::kPanel, R = GemmShape<T>::kRows;
@@ -111,22 +112,22 @@ void gemm_blocks(int64_t M, int64_t N, int64_t K, const T* a, int64_t row_step, 
     const int64_t columns = N - n < P ? N - n : P;
     int64_t m = 0;
     for (; m + R <= M; m += R, block += block_step) {
-      gemm_block<T, R>(K, block, row_step, k_step, panel, c + m * N + n, N, columns);
+      gemm_block<T, R, kAdd>(K, block, row_step, k_step, panel, c + m * N + n, N, columns);
     }
-    GemmTail<T, R - 1>::apply(M - m, K, block, row_step, k_step, panel, c + m * N + n, N, columns);
+    GemmTail<T, R - 1, kAdd>::apply(M - m, K, block, row_step, k_step, panel, c + m * N + n, N, columns);
   }
 }
 
-// C (M, N) += A (M, K) B, A and C row-major, B packed by pack_b.
-template <class T>
+// C (M, N) += A (M, K) B, or = A B, A and C row-major, B packed by pack_b.
+template <class T, bool kAdd = true>
 void gemm(int64_t M, int64_t N, int64_t K, const T* a, const T* packed_b, T* c) {
-  gemm_blocks<T>(M, N, K, a, K, 1, GemmShape<T>::kRows * K, packed_b, c);
+  gemm_blocks<T, kAdd>(M, N, K, a, K, 1, GemmShape<T>::kRows * K, packed_b, c);
 }
 
 // C (M, N) += X^T B, X (K, M) packed by pack_transpose.
 template <class T>
 void gemm_transposed(int64_t M, int64_t N, int64_t K, const T* packed_x, const T* packed_b, T* c) {
-  gemm_blocks<T>(M, N, K, packed_x, 1, GemmShape<T>::kRows, GemmShape<T>::kRows * K, packed_b, c);
+  gemm_blocks<T, true>(M, N, K, packed_x, 1, GemmShape<T>::kRows, GemmShape<T>::kRows * K, packed_b, c);
 }
 
 }  // namespace

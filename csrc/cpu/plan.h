@@ -28,8 +28,9 @@ struct Problem {
 // Work item: receivers [first, first + rows) of one molecule, with the senders each of them may see.
 //
 // Slot e of receiver r (0 <= e < count[r]) is one allowed sender. Receivers' slots are `stride` apart; the slots from
-// count[r] to the next multiple of kSlotPadding repeat the last valid one, so that kernels need no tails. With an
-// index, senders with the same table row are neighbours: such a group of slots is a run.
+// count[r] to the next multiple of kSlotPadding repeat the last valid one, so that kernels need no tails. Senders
+// ascend, but for operators with runs: there, with an index, senders with the same table row are neighbours, and such a
+// group of slots is a run.
 struct Item {
   int64_t token;          // first token of the molecule
   int64_t size;           // atoms of the molecule
@@ -40,7 +41,9 @@ struct Item {
   int64_t stride;         // slots per receiver, a multiple of kSlotPadding
   const int32_t* count;   // (rows)          allowed senders
   const int32_t* sender;  // (rows, stride)  sender of a slot
-  // With an index only.
+  // With an index, without runs.
+  const int32_t* table;  // (rows, stride)  item-local table row of a slot
+  // With an index and runs.
   const int32_t* run;        // (rows, stride)      run of a slot
   const int32_t* num_runs;   // (rows)
   const int32_t* run_start;  // (rows, stride + 1)  first slot of a run, closed by count

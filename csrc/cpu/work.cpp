@@ -73,31 +73,24 @@ const Item& Plan::build(const Chunk& chunk) {
   sender_.resize(slots);
   item_.count = count_.data();
   item_.sender = sender_.data();
-  if (!problem_.index.data) {
-    build_list();
-    return item_;
-  }
-  num_runs_.resize(item_.rows);
-  run_.resize(slots);
-  run_table_.resize(slots);
-  run_start_.resize(slots + item_.rows);
-  allowed_.resize(item_.stride);
-  allowed_run_.resize(item_.stride);
-  next_.resize(item_.stride);
+  if (!problem_.index.data || !runs_) build_list();
+  if (!problem_.index.data) return item_;
   rows_.start();
+  const auto build = [&](auto* index) { runs_ ? build_runs(index) : build_table(index); };
   switch (problem_.index.type) {
     case Type::UInt8:
-      build_runs(static_cast<const uint8_t*>(problem_.index.data));
+      build(static_cast<const uint8_t*>(problem_.index.data));
       break;
     case Type::Int16:
-      build_runs(static_cast<const int16_t*>(problem_.index.data));
+      build(static_cast<const int16_t*>(problem_.index.data));
       break;
     case Type::Int64:
-      build_runs(static_cast<const int64_t*>(problem_.index.data));
+      build(static_cast<const int64_t*>(problem_.index.data));
       break;
     default:
-      build_runs(static_cast<const int32_t*>(problem_.index.data));
+      build(static_cast<const int32_t*>(problem_.index.data));
   }
+  item_.table = table_.data();
   item_.run = run_.data();
   item_.num_runs = num_runs_.data();
   item_.run_start = run_start_.data();
@@ -128,20 +121,41 @@ void Plan::build_list() {
 }
 
 template <class Index>
+int32_t Plan::table_row(const Index* index, int64_t pair) {
+  const int64_t value = static_cast<int64_t>(index[pair]), limit = problem_.table_rows;
+  if (static_cast<uint64_t>(value) >= static_cast<uint64_t>(limit)) {
+    throw std::out_of_range("index " + std::to_string(value) + " of pair row " + std::to_string(pair) +
+                            " is out of range [0, " + std::to_string(limit) + ")");
+  }
+  return rows_(value);
+}
+
+template <class Index>
+void Plan::build_table(const Index* index) {
+  table_.resize(item_.rows * item_.stride);
+  for (int64_t r = 0; r < item_.rows; ++r) {
+    const int64_t pair = item_.pair_row + r * item_.pair_step, first = r * item_.stride;
+    for (int64_t e = first; e < first + count_[r]; ++e) table_[e] = table_row(index, pair + sender_[e]);
+  }
+}
+
+template <class Index>
 void Plan::build_runs(const Index* index) {
-  const int64_t limit = problem_.table_rows;
+  const size_t slots = item_.rows * item_.stride;
+  num_runs_.resize(item_.rows);
+  run_.resize(slots);
+  run_table_.resize(slots);
+  run_start_.resize(slots + item_.rows);
+  allowed_.resize(item_.stride);
+  allowed_run_.resize(item_.stride);
+  next_.resize(item_.stride);
   for (int64_t r = 0; r < item_.rows; ++r) {
     const int64_t pair = item_.pair_row + r * item_.pair_step;
     int32_t* start = run_start_.data() + r * (item_.stride + 1);
     int32_t* table = run_table_.data() + r * item_.stride;
     int32_t count = 0, runs = 0;
     for (int64_t j = next_allowed(r, 0); j < item_.size; j = next_allowed(r, j + 1)) {
-      const int64_t value = static_cast<int64_t>(index[pair + j]);
-      if (static_cast<uint64_t>(value) >= static_cast<uint64_t>(limit)) {
-        throw std::out_of_range("index " + std::to_string(value) + " of pair row " + std::to_string(pair + j) +
-                                " is out of range [0, " + std::to_string(limit) + ")");
-      }
-      const int32_t row = rows_(value);
+      const int32_t row = table_row(index, pair + j);
       if (row >= static_cast<int32_t>(run_of_row_.size())) run_of_row_.push_back(-1);
       int32_t run = run_of_row_[row];
       if (run < 0) {

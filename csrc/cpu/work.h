@@ -60,8 +60,9 @@ class Scratch {
 // The lists of senders of one chunk (see plan.h), rebuilt for every chunk a thread takes.
 class Plan {
  public:
-  explicit Plan(const Attention& problem)
-      : problem_(problem), rows_(problem.index.data ? problem.table_rows : 0) {}
+  // runs: whether senders with the same table row become neighbours.
+  Plan(const Attention& problem, bool runs)
+      : problem_(problem), runs_(runs), rows_(problem.index.data ? problem.table_rows : 0) {}
 
   // Lists the senders of every receiver of the chunk. Throws std::out_of_range for an index outside the table.
   const Item& build(const Chunk& chunk);
@@ -76,14 +77,20 @@ class Plan {
   // Next allowed sender of receiver r from j on; size if there is none.
   int64_t next_allowed(int64_t r, int64_t j) const;
   void build_list();
+  // Item-local table row of the pair in a row of the index.
+  template <class Index>
+  int32_t table_row(const Index* index, int64_t pair);
+  template <class Index>
+  void build_table(const Index* index);
   template <class Index>
   void build_runs(const Index* index);
   void pad(int64_t r);
 
   const Attention& problem_;
+  const bool runs_;
   Item item_{};
   Numbering rows_;
-  std::vector<int32_t> count_, sender_, run_, num_runs_, run_start_, run_table_;
+  std::vector<int32_t> count_, sender_, table_, run_, num_runs_, run_start_, run_table_;
   std::vector<int32_t> allowed_, allowed_run_, next_, run_of_row_;
   std::vector<double> bias_;
 };

@@ -9,7 +9,10 @@ from torch import Tensor, nn
 from ditkernels.nn.components import check_features, join, scalar_index
 from ditkernels.so3 import Irreps
 
-SCALES = ("rms", "variance")
+SCALES = {"rms": 1e-2, "variance": 1e-6}
+"""Kinds of normalization, and the epsilon that each has unless another is given."""
+
+SCALAR_EPS = 1e-6
 
 
 class EquivariantLayerNorm(nn.Module):
@@ -22,19 +25,23 @@ class EquivariantLayerNorm(nn.Module):
         \text{"rms"}: \sqrt{\mathrm{mean}_c(n_c^2) + \epsilon} \qquad
         \text{"variance"}: \sqrt{\mathrm{var}_c(n_c) + \epsilon}
 
-    "variance" is that of the released DiTMC (arXiv 2506.15378) and takes :math:`n_c` as 0 where
-    :math:`n_c^2 \le \epsilon`; norms that are nearly equal in all channels are amplified up to
-    :math:`1/\sqrt\epsilon` times by it. "rms" has no such case. Both are smooth at 0.
+    "variance" is that of the released DiTMC (arXiv 2506.15378), with its epsilon of 1e-6, and takes :math:`n_c` as 0
+    where :math:`n_c^2 \le \epsilon`; norms that are nearly equal in all channels are amplified up to
+    :math:`1/\sqrt\epsilon` times by it. "rms" has no such case, and its epsilon of 1e-2 keeps an irrep that symmetry
+    forbids (a pseudoscalar in a planar molecule) from being rounding noise blown up to unit size: it grows 10 times at
+    most. Both are smooth at 0. The scalar's epsilon is 1e-6.
 
     irreps: such as "0+ 1-"
     scale: "rms" or "variance"
+    eps: of the irreps that are no true scalar; None for that of the kind
     """
 
-    def __init__(self, irreps: Irreps | str, *, scale: str = "rms", eps: float = 1e-6):
+    def __init__(self, irreps: Irreps | str, *, scale: str = "rms", eps: float | None = None):
         super().__init__()
         if scale not in SCALES:
             raise ValueError(f"scale must be one of {', '.join(SCALES)}, got {scale!r}")
-        self.irreps, self.scale, self.eps = Irreps(irreps), scale, eps
+        self.irreps, self.scale = Irreps(irreps), scale
+        self.eps = SCALES[scale] if eps is None else eps
         self.scalar = scalar_index(self.irreps)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -43,7 +50,7 @@ class EquivariantLayerNorm(nn.Module):
         pieces = [x[..., components, :] for components in self.irreps.slices]
         return join(
             [
-                F.layer_norm(piece, piece.shape[-1:], eps=self.eps) if i == self.scalar else self._unit(piece)
+                F.layer_norm(piece, piece.shape[-1:], eps=SCALAR_EPS) if i == self.scalar else self._unit(piece)
                 for i, piece in enumerate(pieces)
             ]
         )

@@ -166,3 +166,11 @@ def make_batch(
         bias=torch.randn(pairs, heads, dtype=dtype) if bias else None,
         cutoff=torch.rand(pairs, dtype=dtype).sub(0.2).clamp(min=0) if cutoff else None,
     )
+
+
+def symmetric_index(batch: Batch) -> Batch:
+    """The batch with index_ij = index_ji, as hop counts have it."""
+    parts = batch.radial.index.split([n * n for n in batch.sizes])
+    squares = [part.reshape(n, n) for part, n in zip(parts, batch.sizes, strict=True)]
+    index = torch.cat([torch.triu(x).add(torch.triu(x, 1).T).flatten() for x in squares])
+    return replace(batch, radial=replace(batch.radial, index=index.to(batch.radial.index.dtype)))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ditkernels import _native
-from tests.so3_attention.cases import make_batch
+from tests.so3_attention.cases import make_batch, symmetric_index
 
 pytestmark = pytest.mark.skipif(not _native.available, reason=str(_native.reason))
 
@@ -47,8 +47,13 @@ def test_twenty_runs_on_two_threads(restore_threads, irreps, radial):
         assert all(torch.equal(again_gradients[name], gradients[name]) for name in gradients)
 
 
+@pytest.mark.parametrize("symmetric", [True, False])
 @FORMS
-def test_a_molecule_does_not_depend_on_its_batch(irreps, radial):
-    """Alone or beside others a molecule's output has equal bits."""
-    batch = make_batch(irreps, radial, [40, 11], width=8, dtype=torch.float32)
+def test_a_molecule_does_not_depend_on_its_batch(irreps, radial, symmetric):
+    """Alone or beside others a molecule's output has equal bits: also where the batch decides that both directions of
+    a pair share their radial weights (molecules in one piece) or do not (a single molecule is split).
+    """
+    batch = make_batch(irreps, radial, [40, 11, 40, 17, 33], width=8, dtype=torch.float32)
+    if symmetric and radial != "dense":
+        batch = symmetric_index(batch)
     assert torch.equal(batch.molecule(0).run("cpu"), batch.run("cpu")[:40])

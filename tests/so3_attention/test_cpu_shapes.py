@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ditkernels import _native
-from tests.so3_attention.cases import IRREPS, VARIANTS, Batch, make_batch
+from tests.so3_attention.cases import IRREPS, VARIANTS, Batch, make_batch, symmetric_index
 
 pytestmark = pytest.mark.skipif(not _native.available, reason=str(_native.reason))
 
@@ -57,7 +57,7 @@ def test_head_widths(radial, width):
     check(make_batch("natural-2", radial, [7, 18], heads=3, width=width, dtype=torch.float32))
 
 
-@pytest.mark.parametrize("count", [1, 2, 7, 64])
+@pytest.mark.parametrize("count", [1, 2, 7, 64, 600])
 def test_numbers_of_radial_functions(count):
     batch = make_batch("natural-1", "bernstein", [12, 19], width=8, dtype=torch.float32)
     radial = replace(batch.radial, weight_a=torch.randn(count, 2, 16), weight_g=torch.randn(count, 2, 16))
@@ -69,6 +69,14 @@ def test_numbers_of_radial_functions(count):
 def test_atoms_in_one_place_close_together_and_far_apart(kind, spread):
     batch = make_batch("natural-2", kind, [6, 9], width=8)
     check(replace(batch, positions=spread * batch.positions))
+
+
+@pytest.mark.parametrize("mask", [False, True])
+@pytest.mark.parametrize("irreps", ["natural-2", "parity-1"])
+def test_both_directions_of_a_pair_share_their_radial_weights(irreps, mask):
+    """Where the row of the scaling table is the same both ways; a mask may leave one direction."""
+    batch = make_batch(irreps, "bernstein-scaled", [33, 18, 2, 7, 1], width=8, dtype=torch.float32, mask=mask)
+    check(symmetric_index(batch), exclude_self=True)
 
 
 def test_scaling_table_with_one_row_per_pair():

@@ -105,7 +105,7 @@ void forward_as(const PairAttention& p, const Threads& threads) {
   std::vector<int64_t> cost;
   for (const Chunk& c : chunks) cost.push_back(c.rows * p.batch.lengths[c.molecule]);
   run_tasks(threads, by_cost(cost), [&] {
-    return [&, plan = Plan(p), scratch = Scratch()](int64_t task) mutable {
+    return [&, plan = Plan(p, true), scratch = Scratch()](int64_t task) mutable {
       const Item& item = plan.build(chunks[task]);
       const ItemTable table = item_table(p, plan.table_rows());
       const ItemBias bias{plan.gather_bias(), nullptr};
@@ -133,7 +133,7 @@ class GroupWorker {
         problem_(common(p)),
         projection_(projection),
         tokens_(tokens),
-        plan_(p),
+        plan_(p, true),
         number_(p.index.data ? p.table_rows : 0) {}
 
   void run(const std::vector<Chunk>& chunks, int64_t begin, int64_t end, SharedPartial<T>& partial) {

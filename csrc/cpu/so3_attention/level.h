@@ -1,9 +1,9 @@
 // The kernels of so3_attention for one instruction-set level.
 #pragma once
 
-#include "../../so3_tables.h"
 #include "../shape.h"
-#include "kernel.h"
+#include "basis.h"
+#include "dense.h"
 
 namespace {
 
@@ -12,8 +12,10 @@ int64_t so3_scratch(const Problem& problem, const Item& item, const So3Shape& sh
                     const So3Basis* basis, bool backward) {
   int64_t bytes = 0;
   with_width<T>(problem.dim, [&](auto vectors) {
-    So3Scratch<T> s;
-    bytes = lay_out<T, vectors.W>(s, nullptr, problem, item, shape, rows, basis, backward);
+    So3DenseScratch<T> dense;
+    So3BasisScratch<T> projected;
+    bytes = rows ? lay_out<T, vectors.W>(dense, nullptr, problem, item, shape, *rows, backward)
+                 : lay_out<T, vectors.W>(projected, nullptr, problem, item, shape, *basis, backward);
   });
   return bytes;
 }
@@ -22,9 +24,15 @@ template <class T>
 void so3_forward(const Problem& problem, const Item& item, const ItemBias& bias, const So3Shape& shape,
                  const So3Rows* rows, const So3Basis* basis, char* scratch) {
   with_width<T>(problem.dim, [&](auto vectors) {
-    So3Scratch<T> s;
-    lay_out<T, vectors.W>(s, scratch, problem, item, shape, rows, basis, false);
-    so3_forward_item<T, vectors.W>(s, problem, item, bias, shape, rows, basis);
+    if (rows) {
+      So3DenseScratch<T> s;
+      lay_out<T, vectors.W>(s, scratch, problem, item, shape, *rows, false);
+      so3_dense_forward_item<T, vectors.W>(s, problem, item, bias, shape, *rows);
+    } else {
+      So3BasisScratch<T> s;
+      lay_out<T, vectors.W>(s, scratch, problem, item, shape, *basis, false);
+      so3_basis_forward_item<T, vectors.W>(s, problem, item, bias, shape, *basis);
+    }
   });
 }
 
@@ -32,9 +40,15 @@ template <class T>
 void so3_backward(const Problem& problem, const Item& item, const ItemBias& bias, const So3Shape& shape,
                   const So3Rows* rows, const So3Basis* basis, const So3Grad& grad, char* scratch) {
   with_width<T>(problem.dim, [&](auto vectors) {
-    So3Scratch<T> s;
-    lay_out<T, vectors.W>(s, scratch, problem, item, shape, rows, basis, true);
-    so3_backward_item<T, vectors.W>(s, problem, item, bias, shape, rows, basis, grad);
+    if (rows) {
+      So3DenseScratch<T> s;
+      lay_out<T, vectors.W>(s, scratch, problem, item, shape, *rows, true);
+      so3_dense_backward_item<T, vectors.W>(s, problem, item, bias, shape, *rows, grad);
+    } else {
+      So3BasisScratch<T> s;
+      lay_out<T, vectors.W>(s, scratch, problem, item, shape, *basis, true);
+      so3_basis_backward_item<T, vectors.W>(s, problem, item, bias, shape, *basis, grad);
+    }
   });
 }
 

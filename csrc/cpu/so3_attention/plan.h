@@ -34,12 +34,16 @@ struct So3Rows {
 
 enum class Basis { Bernstein, Gaussian, Bessel };
 
+// Most radial functions for which the binomials C(K-1, n) are far from the largest double.
+constexpr int64_t kMaxBinomials = 512;
+
 // Radial weights as projections of `count` functions of the distance. Weights are packed head by head: the matrix of
 // head h starts at h * (its packed size).
 struct So3Basis {
   Basis kind;
   int64_t count;
   double cutoff;
+  const double* binomial;             // (count) C(count - 1, n); null for other bases, or more than kMaxBinomials
   const void *packed_a, *packed_g;    // per head (count, irreps * D), and per head and degree (count, D)
   const void *packed_at, *packed_gt;  // their transposes; backward only
   const void* scaling;                // (S, degrees, count), null if all are 1

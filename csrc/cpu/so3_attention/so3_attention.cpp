@@ -46,8 +46,9 @@ So3Shape shape_of(const So3Attention& p) {
 
 So3Rows rows_of(const So3Attention& p) { return {p.a.type, p.a.data, p.g.data, p.grad_a.data, p.grad_g.data}; }
 
-// Receivers of a pair are dear, so that few chunks are enough to share.
-constexpr int64_t kEnough = 8;
+// Chunks that are enough to share between threads. In the basis form a chunk that holds a whole molecule projects every
+// pair once for both directions, so that splitting a molecule pays only where there are few.
+int64_t enough(const So3Attention& p) { return p.a.data ? 8 : 4; }
 // Pairs per group of chunks that share a partial gradient: enough work to pay for clearing and adding it.
 constexpr int64_t kGroup = 1024;
 
@@ -74,6 +75,12 @@ class PackedWeights {
     basis_.count = K;
     basis_.cutoff = p.cutoff;
     basis_.scaling = p.scaling.data;
+    if (p.kind == Basis::Bernstein && K <= kMaxBinomials) {
+      binomial_.assign(K, 1.0);
+      for (int64_t n = 1; n < K; ++n)
+        binomial_[n] = binomial_[n - 1] * static_cast<double>(K - n) / static_cast<double>(n);
+      basis_.binomial = binomial_.data();
+    }
     basis_.packed_a = pack(p.weight_a, p, k, K, A * D, 1, false);
     basis_.packed_g = pack(p.weight_g, p, k, K, D, p.degrees, false);
     if (!backward) return;
@@ -105,6 +112,7 @@ class PackedWeights {
   }
 
   So3Basis basis_{};
+  std::vector<double> binomial_;
   std::vector<Scratch> buffers_;
 };
 
@@ -121,9 +129,9 @@ void forward_as(const So3Attention& p, const Threads& threads) {
   const So3Shape shape = shape_of(p);
   const So3Rows rows = rows_of(p);
   const PackedWeights<T> weights(p, k, false);
-  const std::vector<Chunk> chunks = split(p.batch, kEnough);
+  const std::vector<Chunk> chunks = split(p.batch, enough(p));
   run_tasks(threads, by_cost(costs(p, chunks)), [&] {
-    return [&, plan = Plan(p), scratch = Scratch()](int64_t task) mutable {
+    return [&, plan = Plan(p, false), scratch = Scratch()](int64_t task) mutable {
       const Item& item = plan.build(chunks[task]);
       const ItemBias bias{plan.gather_bias(), nullptr};
       So3Basis basis = weights.basis();
@@ -157,7 +165,7 @@ class GroupWorker {
         rows_(rows_of(p)),
         basis_(basis),
         tokens_(tokens),
-        plan_(p),
+        plan_(p, false),
         number_(p.index.data ? p.table_rows : 0) {}
 
   void run(const std::vector<Chunk>& chunks, int64_t begin, int64_t end, SharedPartial<T>& partial) {
@@ -252,7 +260,7 @@ std::vector<T> sum_groups(const std::vector<SharedPartial<T>>& partials, std::ve
 template <class T>
 void backward_as(const So3Attention& p, const Threads& threads) {
   const PackedWeights<T> weights(p, kernels(p.double_precision), true);
-  const std::vector<Chunk> chunks = split(p.batch, kEnough);
+  const std::vector<Chunk> chunks = split(p.batch, enough(p));
   const bool shared = p.grad_path_weight.data || p.grad_weight_a.data || p.grad_weight_g.data || p.grad_scaling.data;
   const std::vector<int64_t> groups =
       shared ? group(p.batch, chunks, kGroup) : in_order(static_cast<int64_t>(chunks.size()) + 1);
