@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ditkernels.models.ditmc.layers import MLP, affine_layer_norm, truncated_normal_
-from ditkernels.nn import AdaLNZero, PairAttention, layer_norm, modulate
+from ditkernels.models.ditmc.layers import MLP, affine_layer_norm
+from ditkernels.nn import AdaLNZero, PairAttention, layer_norm, modulate, truncated_normal_
 from ditkernels.pair_attention import DisplacementPair, TablePair
 
 

@@ -36,7 +36,9 @@ class ConditionerLayer(nn.Module):
 
 
 class Conditioner(nn.Module):
-    """Atom tokens of the molecular graph (eq. 8): constant along sampling and shared by all samples of a molecule."""
+    """Atom and bond tokens of the molecular graph (eq. 8): constant along sampling and shared by all samples of a
+    molecule.
+    """
 
     def __init__(self, atom_features: int, width: int, layers: int) -> None:
         super().__init__()
@@ -44,11 +46,11 @@ class Conditioner(nn.Module):
         self.edge_embedding = nn.Sequential(MLP(BOND_FEATURES, width, width), affine_layer_norm(width))
         self.layers = nn.ModuleList(ConditionerLayer(width) for _ in range(layers))
 
-    def forward(self, graph: GraphBatch) -> Tensor:
-        """Atom and bond attributes of a batch to atom tokens (T, F)."""
+    def forward(self, graph: GraphBatch) -> tuple[Tensor, Tensor]:
+        """Atom and bond attributes of a batch to atom tokens (T, F) and tokens (E, F) of its directed bonds."""
         dtype = self.node_embedding[0][0].weight.dtype
         nodes = self.node_embedding(graph.atom_features.to(dtype))
         edges = self.edge_embedding(graph.bond_features.to(dtype))
         for layer in self.layers:
             nodes, edges = layer(nodes, edges, graph.bond_senders, graph.bond_receivers)
-        return nodes
+        return nodes, edges

@@ -1,4 +1,4 @@
-"""Embeddings of time, atoms and atom pairs (spec of the released model: sections 2.1, 2.2 and 2.4)."""
+"""Embeddings of time and atoms (spec of the released model: sections 2.1 and 2.2)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from ditkernels.models.ditmc.layers import MLP
-from ditkernels.models.molecule.graph import HOP_TABLE_ROWS
 
 ELEMENTS = 119
 """Rows of the element table: atomic numbers 0 to 118."""
@@ -70,16 +69,3 @@ class AtomEmbedding(nn.Module):
             phase = index.unsqueeze(-1).to(positions.dtype) * self.index_rates.to(positions.dtype)
             state = state + torch.cat((phase.sin(), phase.cos()), dim=-1)
         return state
-
-
-class HopEmbedding(nn.Module):
-    """All-pair graph token ``MLP(Emb[s])`` of the hop count s (eq. 10)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.hops = nn.Embedding(HOP_TABLE_ROWS, width)
-        self.mlp = MLP(width, width, width)
-
-    def forward(self, hop_values: Tensor) -> Tensor:
-        """Hop counts (S,) to tokens (S, F)."""
-        return self.mlp(self.hops(hop_values))

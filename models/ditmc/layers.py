@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import math
 
-import torch
-from torch import Tensor, nn
+from torch import nn
+
+from ditkernels.nn import truncated_normal_
 
 LAYER_NORM_EPS = 1e-6
 """Epsilon of every LayerNorm; the released weights were trained with it."""
-
-_TRUNCATED_STD = 0.87962566103423978
-"""Standard deviation of a unit normal truncated to [-2, 2]."""
-
-
-def truncated_normal_(tensor: Tensor, std: float) -> Tensor:
-    """Fill with a normal truncated at two standard deviations, rescaled to have standard deviation ``std``."""
-    nn.init.trunc_normal_(tensor, std=1.0, a=-2.0, b=2.0)
-    with torch.no_grad():
-        return tensor.mul_(std / _TRUNCATED_STD)
 
 
 def lecun_(linear: nn.Linear) -> None:

@@ -10,11 +10,26 @@ from torch import Tensor, nn
 from ditkernels.models.ditmc.block import DiTBlock, PairMaps, Readout
 from ditkernels.models.ditmc.conditioner import Conditioner
 from ditkernels.models.ditmc.config import DiTMCConfig
-from ditkernels.models.ditmc.embeddings import AtomEmbedding, HopEmbedding, TimeEmbedding
+from ditkernels.models.ditmc.embeddings import AtomEmbedding, TimeEmbedding
+from ditkernels.models.ditmc.equivariant import EquivariantReadout, equivariant_blocks
 from ditkernels.models.ditmc.geometry import center
-from ditkernels.models.ditmc.layers import MLP, lecun_, truncated_normal_
+from ditkernels.models.ditmc.layers import MLP, lecun_
+from ditkernels.models.ditmc.pair_conditioning import (
+    BondEmbedding,
+    BondScaling,
+    HopEmbedding,
+    HopScaling,
+    PairConditioning,
+)
+from ditkernels.models.ditmc.pairs import DirectionPairs, DisplacementPairs, Pairs, TokenPairs
 from ditkernels.models.molecule.graph import GraphBatch
-from ditkernels.pair_attention import DisplacementPair, TablePair
+from ditkernels.nn import AdaLNZero, EquivariantAdaLNZero, EquivariantLinear, SO3Attention, truncated_normal_
+
+OWN_START = (
+    *(AdaLNZero, EquivariantAdaLNZero, EquivariantLinear, SO3Attention),
+    *(BondEmbedding, HopScaling, PairMaps, Readout, EquivariantReadout),
+)
+"""Modules that know their initial weights better than their dense layers do."""
 
 
 @dataclass(frozen=True)
@@ -24,18 +39,17 @@ class Conditioning:
     Attributes:
         graph: the batch.
         nodes: atom tokens c^G (T, F).
-        tables: for every block the rows (S, F) of a and of b that belong to ``graph.hop_values``.
-        displacement: for every block of an rPE network the matrices (F, F) that follow the hidden layer, else None.
+        pairs: what the blocks learn of atom pairs.
     """
 
     graph: GraphBatch
     nodes: Tensor
-    tables: tuple[tuple[Tensor, Tensor], ...]
-    displacement: tuple[tuple[Tensor, Tensor], ...] | None
+    pairs: Pairs
 
 
 class DiTMC(nn.Module):
-    """Conformer network with scalar features (aPE or rPE) and all-pair conditioning.
+    """Conformer network with scalar features (aPE or rPE) or equivariant ones (PE(3)), and all-pair or bond-pair
+    conditioning.
 
     ``encode`` does what depends on the molecular graph alone, ``denoise`` the rest; calling the module does both.
     """
@@ -52,10 +66,20 @@ class DiTMC(nn.Module):
             index_encoding=config.index_encoding,
         )
         self.conditioner = Conditioner(config.atom_features, width, config.conditioner_layers)
-        self.hop_embedding = HopEmbedding(width)
+        # One of the two; each has its own name among the weights.
+        self.hop_embedding = self.bond_embedding = None
+        radial = (config.degree + 1, config.basis_size)
+        if config.conditioning == "all-pair":
+            self.hop_embedding = HopScaling(*radial) if config.equivariant else HopEmbedding(width)
+        else:
+            self.bond_embedding = BondScaling(width, *radial) if config.equivariant else BondEmbedding(width)
         self.displacement = MLP(3, width, width, bias=False) if config.embedding == "rpe" else None
-        self.blocks = nn.ModuleList(DiTBlock(width, config.heads) for _ in range(config.blocks))
-        self.readout = Readout(width)
+        if config.equivariant:
+            self.blocks = nn.ModuleList(equivariant_blocks(config))
+            self.readout = EquivariantReadout(self.blocks[-1].irreps, config)
+        else:
+            self.blocks = nn.ModuleList(DiTBlock(width, config.heads) for _ in range(config.blocks))
+            self.readout = Readout(width)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -66,21 +90,29 @@ class DiTMC(nn.Module):
             elif isinstance(module, nn.Embedding):
                 truncated_normal_(module.weight, module.embedding_dim**-0.5)
         for module in self.modules():
-            if isinstance(module, (PairMaps, Readout)):
+            if isinstance(module, OWN_START):
                 module.reset_parameters()
-        for block in self.blocks:
-            block.modulation.reset_parameters()
+
+    @property
+    def pair_conditioning(self) -> PairConditioning:
+        """The kind of graph tokens of pairs that the configuration asks for."""
+        return self.bond_embedding if self.hop_embedding is None else self.hop_embedding
 
     def encode(self, graph: GraphBatch) -> Conditioning:
         """Atom tokens and pair tables of a batch of molecular graphs."""
-        hops = self.hop_embedding(graph.hop_values)
-        tables = tuple(block.pair_maps(hops) for block in self.blocks)
-        displacement = None
-        if self.displacement is not None:
-            # silu(delta V1) V2 is followed by the linear maps of every block, so V2 merges into them.
-            last = self.displacement[2].weight.t()
-            displacement = tuple(block.pair_maps(last) for block in self.blocks)
-        return Conditioning(graph, self.conditioner(graph), tables, displacement)
+        nodes, edges = self.conditioner(graph)
+        tokens, index = self.pair_conditioning.tokens(graph, edges), self.pair_conditioning.index(graph)
+        return Conditioning(graph, nodes, self._pairs(tokens, index))
+
+    def _pairs(self, tokens: Tensor, index: Tensor) -> Pairs:
+        if self.config.equivariant:
+            return DirectionPairs(index, tokens.unflatten(-1, (self.config.degree + 1, -1)), len(self.blocks))
+        tables = tuple(block.pair_maps(tokens) for block in self.blocks)
+        if self.displacement is None:
+            return TokenPairs(index, tables)
+        # silu(delta V1) V2 is followed by the linear maps of every block, so V2 merges into them.
+        first, last = self.displacement[0].weight.t(), self.displacement[2].weight.t()
+        return DisplacementPairs(index, tables, first, tuple(block.pair_maps(last) for block in self.blocks))
 
     def predict(
         self,
@@ -112,23 +144,11 @@ class DiTMC(nn.Module):
         state = self.atom_embedding(graph.atomic_numbers, positions, x1_previous, index)
         time = self.time_embedding(t)[graph.molecule]
         condition = condition_gate * conditioning.nodes + time
-        for i, block in enumerate(self.blocks):
-            pair = self._pair(conditioning, i, positions, condition_gate)
+        if self.config.equivariant:
+            state = state.unsqueeze(-2)  # (T, 1, F): a scalar each
+        for block, pair in zip(self.blocks, conditioning.pairs.descriptors(positions, condition_gate), strict=True):
             state = block(state, condition, pair, graph.cu_seqlens, impl)
         return self.readout(state, conditioning.nodes + time)
-
-    def _pair(
-        self, conditioning: Conditioning, block: int, positions: Tensor, gate: float
-    ) -> TablePair | DisplacementPair:
-        table_a, table_b = conditioning.tables[block]
-        if gate != 1.0:
-            table_a, table_b = gate * table_a, gate * table_b
-        index = conditioning.graph.hop_index
-        if conditioning.displacement is None:
-            return TablePair(index, table_a, table_b)
-        weight_a, weight_b = conditioning.displacement[block]
-        v1 = self.displacement[0].weight.t()
-        return DisplacementPair(positions, v1, weight_a, weight_b, index, table_a, table_b)
 
     def denoise(self, positions: Tensor, t: Tensor, conditioning: Conditioning, **options) -> Tensor:
         """Centered estimate (T, 3) in Å of the clean positions x1; options as in :meth:`predict`."""

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ditkernels.models.ditmc.equivariance import available_impls
 from ditkernels.models.ditmc.flow import flow_matching_loss, training_pair
 from ditkernels.models.ditmc.model import DiTMC
-from ditkernels.models.ditmc.original import load_original
+from ditkernels.models.ditmc.original import config_of_tree, load_original
 from ditkernels.models.ditmc.prior import harmonic_factor
 from ditkernels.models.ditmc.sampler import sample
 from ditkernels.models.molecule.graph import GraphBatch
@@ -66,6 +67,10 @@ class Oracle:
         if name not in self.arrays:
             raise ValueError(f"oracle {self.path}: array {name} is missing")
         return self.arrays[name]
+
+    def impls(self) -> list[str]:
+        """The back-ends of the network's attention operator that run on this machine's CPU."""
+        return available_impls(config_of_tree(self.tree, int(self["meta_heads"])))
 
     def model(self, dtype: torch.dtype) -> DiTMC:
         """The network with the recorded weights."""

@@ -51,6 +51,18 @@ class MolecularGraph:
         component_size = (self.hops != DISCONNECTED_HOPS).sum(axis=1)
         return int(round(float((1.0 / component_size).sum())))
 
+    def permuted(self, order: np.ndarray) -> MolecularGraph:
+        """The same molecule with its atoms in another order: atom k is atom `order[k]` of this one."""
+        rank = np.empty_like(order)
+        rank[order] = np.arange(len(order))
+        return MolecularGraph(
+            self.atomic_numbers[order],
+            self.atom_features[order],
+            np.sort(rank[self.bonds], axis=1).astype(self.bonds.dtype),
+            self.bond_features,
+            self.hops[order][:, order],
+        )
+
 
 @dataclass(frozen=True)
 class GraphBatch:
@@ -84,6 +96,25 @@ class GraphBatch:
     @property
     def num_atoms(self) -> int:
         return self.atomic_numbers.shape[0]
+
+    def pair_rows(self, receivers: Tensor, senders: Tensor) -> Tensor:
+        """Rows (...) int64 in flat pair arrays of the pairs of a receiver and a sender of the same molecule, both (...)
+        int64 atom indices in the batch.
+        """
+        starts = self.cu_seqlens.long()
+        sizes = starts[1:] - starts[:-1]
+        ends = (sizes * sizes).cumsum(0)
+        molecule = self.molecule[receivers]
+        size, start = sizes[molecule], starts[molecule]
+        return ends[molecule] - size * size + (receivers - start) * size + (senders - start)
+
+    def bond_index(self) -> Tensor:
+        """(P,) int32: 1 + e for the pair of the directed bond e (receiver i = `bond_receivers[e]`, sender j =
+        `bond_senders[e]`), 0 for pairs without a bond.
+        """
+        index = torch.zeros_like(self.hop_index, dtype=torch.int32)
+        bonds = torch.arange(1, self.bond_senders.shape[0] + 1, dtype=torch.int32, device=index.device)
+        return index.scatter_(0, self.pair_rows(self.bond_receivers, self.bond_senders), bonds)
 
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None, non_blocking: bool = False

@@ -32,7 +32,7 @@ class KnownFlow:
     def encode(self, graph):
         from ditkernels.models.ditmc import Conditioning
 
-        return Conditioning(graph, torch.empty(0), (), None)
+        return Conditioning(graph, torch.empty(0), None)
 
     def denoise(self, x, t, conditioning, **options):
         time = t[self.batch.molecule].unsqueeze(1)

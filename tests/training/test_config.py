@@ -74,4 +74,4 @@ def test_the_data_folder_comes_from_the_key_the_environment_or_the_file(values, 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)
 def test_shipped_configurations_are_valid(path):
-    assert load_config(path).schedule.steps > 1000
+    assert load_config(path).schedule.steps >= 500
