@@ -18,7 +18,7 @@ COMMANDS = {
     "conformers": "Sample 3D conformers of molecules into an SDF file.",
     "train": "Train a conformer model from a YAML configuration.",
     "evaluate": "Compare conformers with reference conformers.",
-    "verify": "Compare the models with recorded outputs of the original.",
+    "verify": "Compare models with outputs of the original, test their symmetries.",
     "info": "Show what is installed, what can run here, what is missing.",
 }
 
