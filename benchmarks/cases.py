@@ -88,7 +88,7 @@ class Case:
     batch: int
     size: int
     passes: str
-    e3nn: ClassVar[None] = None
+    opponents: ClassVar[tuple[str, ...]] = ("eager", "compile")
 
     @property
     def name(self) -> str:

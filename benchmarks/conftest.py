@@ -1,7 +1,9 @@
 """Collects what the benchmarks measure, prints it as tables at the end, and writes it to a file on request.
 
     pytest benchmarks                      all of it
-    pytest benchmarks -k pair_attention    speed and memory of the operator
+    pytest benchmarks -k pair_attention    speed and memory of one operator
+    pytest benchmarks -k so3               of the other
+    pytest benchmarks -k sampling          networks
     pytest benchmarks --save-results       also write benchmarks/results/<device>.json
 
 Sections that a run did not measure stay in the file as they were, with the date and machine they were measured on.
@@ -9,6 +11,7 @@ Sections that a run did not measure stay in the file as they were, with the date
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 from pathlib import Path
@@ -46,6 +49,10 @@ class Results:
 
 def pytest_configure(config):
     config.ditkernels_results = Results()
+    # torch.compile keeps 8 graphs of a function, and goes on without compiling; every case needs one of its own.
+    dynamo = importlib.import_module("torch._dynamo")
+    dynamo.config.recompile_limit = 256
+    dynamo.config.fail_on_recompile_limit_hit = True
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ for forward+backward the gradients of all floating inputs.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from importlib.util import find_spec
 
 import torch
@@ -15,7 +14,6 @@ from torch import Tensor
 
 from benchmarks.cases import Case
 from benchmarks.inputs import Inputs
-from benchmarks.measure import timed
 from benchmarks.so3_cases import So3Case
 
 Run = Callable[[], tuple[Tensor, ...]]
@@ -67,38 +65,30 @@ def eager(case: AnyCase, inputs: Inputs) -> Run:
 
 def compiled(case: AnyCase, inputs: Inputs) -> Run:
     """torch.compile of the reference, specialized to the shapes of the case (its best case)."""
-    torch.compiler.reset()
     return runner(torch.compile(operator(IMPLS["eager"]), dynamic=False), inputs, case.backward)
 
 
-def e3nn(case: So3Case, inputs: Inputs) -> Run:
-    """The composition of e3nn's parts, in e3nn's fastest mode."""
-    return runner(operator(""), case.e3nn(inputs, fastest_e3nn_mode(case.irreps)), case.backward)
+def e3nn(case: So3Case, inputs: Inputs, mode: str | None = None) -> Run:
+    """The composition of e3nn's parts, in the fastest mode of e3nn unless one is named."""
+    if mode is None:
+        from benchmarks.e3nn_modes import fastest_mode
 
-
-@cache
-def fastest_e3nn_mode(irreps: str) -> str:
-    """The fastest of e3nn's modes for a list of irreps, forward + backward of a small case of the dense form."""
-    from benchmarks.e3nn_reference import MODES
-
-    case = So3Case("dense", irreps, 128, 1, 44, "forward+backward")
-    seconds = {}
-    for mode in MODES:
-        run = runner(operator(""), case.e3nn(case.inputs(), mode), case.backward)
-        for _ in range(3):  # code is generated and specialized in the first calls
-            run()
-        seconds[mode] = min(timed(run) for _ in range(3))
-    return min(seconds, key=seconds.get)
+        mode = fastest_mode(case)
+    return runner(operator(""), case.e3nn(inputs, mode), case.backward)
 
 
 IMPLS = {"fused": "cpu", "eager": "reference"}
 CONTESTANTS = {"fused": fused, "eager": eager, "compile": compiled, "e3nn": e3nn}
 
 
-def contestants(case: AnyCase) -> dict[str, Callable]:
-    """Those who compete in a case; e3nn where it is installed."""
-    absent = {"compile": not case.compiled, "e3nn": case.e3nn is None or find_spec("e3nn") is None}
-    return {name: build for name, build in CONTESTANTS.items() if not absent.get(name)}
+def absent(case: AnyCase) -> dict[str, str]:
+    """Which opponents of a case are not measured, and why."""
+    reasons = {}
+    if not case.compiled:
+        reasons["compile"] = "skipped"
+    if "e3nn" in case.opponents and find_spec("e3nn") is None:
+        reasons["e3nn"] = "not installed"
+    return reasons
 
 
 def relative_error(results: tuple[Tensor, ...], truth: tuple[Tensor, ...]) -> float:

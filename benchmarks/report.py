@@ -107,34 +107,45 @@ def updated(readme: str, results: Path = RESULTS) -> str:
 
 
 def plot(results: Path = RESULTS, path: Path = PLOT) -> bool:
-    """Bar chart of the speed-ups of `pair_attention` over eager PyTorch and torch.compile; False without results."""
+    """Bar charts of the operators' speed-ups, one for each device and operator; False without results."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    files = [p for p in sorted(results.glob("c*-*.json")) if "pair_attention" in json.loads(p.read_text())]
-    if not files:
+    measured = [json.loads(file.read_text()) for file in sorted(results.glob("c*-*.json"))]
+    charts = [(name, sections[name]) for sections in measured for name in _BARS if name in sections]
+    if not charts:
         return False
-    figure, axes = plt.subplots(len(files), 1, figsize=(8, 3.4 * len(files)), squeeze=False, layout="constrained")
-    for axis, file in zip(axes[:, 0], files):
-        section = json.loads(file.read_text())["pair_attention"]
+    figure, axes = plt.subplots(len(charts), 1, figsize=(10, 3.6 * len(charts)), squeeze=False, layout="constrained")
+    for axis, (name, section) in zip(axes[:, 0], charts):
         rows = [row for row in section["rows"] if row["size"] in (44, 100)]
-        labels = [
-            f"{r['form']}\n{r['batch']}×{r['size']}\n{'fwd' if r['passes'] == 'forward' else 'fwd+bwd'}" for r in rows
-        ]
-        places = range(len(rows))
-        axis.bar([x - 0.2 for x in places], [r["speedup_eager"] for r in rows], 0.4, label="over eager PyTorch")
-        compiled = [r["speedup_compile"] or 0 for r in rows]
-        axis.bar([x + 0.2 for x in places], compiled, 0.4, label="over torch.compile")
+        bars, width = _BARS[name], 0.8 / len(_BARS[name])
+        for number, (key, label) in enumerate(bars.items()):
+            places = [x + (number - (len(bars) - 1) / 2) * width for x in range(len(rows))]
+            axis.bar(places, [row[key] or 0 for row in rows], width, label=f"over {label}")
         axis.axhline(1, color="black", linewidth=0.8)
-        axis.set(yscale="log", ylabel="speed-up", title=f"pair_attention, float32 — {section['environment']['device']}")
-        axis.set_xticks(list(places), labels, fontsize=6)
+        axis.set(yscale="log", ylabel="speed-up", title=f"{name}, float32 — {section['environment']['device']}")
+        axis.set_xticks(range(len(rows)), [_bar_label(row) for row in rows], fontsize=5)
         axis.legend(frameon=False, fontsize=8)
         axis.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=130, metadata={"Software": None})
     plt.close(figure)
     return True
+
+
+# What the bars of a section show, and against whom.
+_BARS = {
+    "pair_attention": {"speedup_eager": "eager PyTorch", "speedup_compile": "torch.compile"},
+    "so3_attention": {"speedup_eager": "eager PyTorch", "speedup_e3nn": "e3nn in its fastest mode"},
+}
+
+
+def _bar_label(row: dict) -> str:
+    kind = [row["form"]]
+    if "irreps" in row:
+        kind += [row["irreps"], f"C = {row['channels']}"]
+    return "\n".join([*kind, f"{row['batch']}×{row['size']}", "fwd" if row["passes"] == "forward" else "fwd+bwd"])
 
 
 def main() -> int:

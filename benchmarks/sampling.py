@@ -1,4 +1,8 @@
-"""Sampling of conformers with random weights: time per step of the fused network and of its two reference forms."""
+"""Sampling of conformers with random weights: time per step of the fused network and of its reference forms.
+
+"reference" is the same network with the plain PyTorch attention, "released" the network with the released model's
+operations, which aPE and rPE have.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +24,7 @@ MOLECULE = "COCCc1ccc(OCC(O)CNC(C)C)cc1"  # metoprolol: 44 atoms, the mean of GE
 CONFORMERS = 16
 STEPS = 50
 FEW_STEPS = 4
+FORMS = ("fused", "reference", "released")
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class StepTimes:
 
 @dataclass(frozen=True)
 class SamplingCase:
-    """A network of one configuration in its three forms, and the batch: CONFORMERS copies of MOLECULE."""
+    """A network of one configuration in its forms, and the batch: CONFORMERS copies of MOLECULE."""
 
     model: DiTMC
     graph: GraphBatch
@@ -46,17 +51,19 @@ class SamplingCase:
 
 
 def build(name: str) -> SamplingCase:
-    """The case of a configuration ("ape-b", "rpe-b")."""
+    """The case of a configuration ("ape-b", "rpe-b", "pe3-b")."""
     torch.manual_seed(0)
     model = DiTMC(DiTMCConfig.named(name)).eval()
     with torch.no_grad():
         for parameter in model.parameters():  # adaLN-Zero starts as the identity; random gates make all blocks count
             parameter.add_(0.02 * torch.randn_like(parameter))
-    released = ReleasedDiTMC(model.config).eval()
-    released.load_state_dict(model.state_dict())
+    forms = {"fused": (model, "auto"), "reference": (model, "reference")}
+    if not model.config.equivariant:
+        released = ReleasedDiTMC(model.config).eval()
+        released.load_state_dict(model.state_dict())
+        forms["released"] = (released, "reference")
     graph = collate([molecular_graph(parse_smiles(MOLECULE))] * CONFORMERS)
     start = torch.randn(graph.num_atoms, 3)
-    forms = {"fused": (model, "auto"), "reference": (model, "reference"), "released": (released, "reference")}
     runs = {form: partial(_run, network, graph, start, impl) for form, (network, impl) in forms.items()}
     return SamplingCase(model, graph, start, runs)
 

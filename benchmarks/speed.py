@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from functools import cache
 
-from benchmarks.contestants import AnyCase, contestants, fastest_e3nn_mode, relative_error, truth
+from torch import Tensor
+
+from benchmarks.contestants import CONTESTANTS, AnyCase, Run, absent, relative_error, truth
+from benchmarks.inputs import Inputs
 from benchmarks.measure import WARM_BELOW_S, Times, matmul_rate, read_bandwidth, rounds_for, timed, warm_timed
 
 BUDGET_S = 2.0
 SLOW_S, SLOW_ROUNDS = 0.5, 2  # a contestant that takes longer sits out after these rounds
-OPPONENTS = ("eager", "compile", "e3nn")
 
 
 @cache
@@ -28,16 +30,7 @@ def measure(case: AnyCase, benchmark, group: str) -> dict:
     The floor is the larger of bytes / read bandwidth and operations / matrix product rate, both measured in this run.
     """
     inputs = case.inputs()
-    runs = {name: build(case, inputs) for name, build in contestants(case).items()}
-    exact = truth(case, inputs)
-    errors = {}
-    for name, run in runs.items():
-        results = run()
-        if name == "e3nn":
-            results = (case.from_e3nn(results[0]),)
-        errors[name] = relative_error(results, exact[: len(results)])
-        del results
-    del exact
+    runs, errors, reasons = prepared(case, inputs, truth(case, inputs))
     expected, rounds = rounds_for(runs, BUDGET_S)
     times = Times()
 
@@ -70,13 +63,36 @@ def measure(case: AnyCase, benchmark, group: str) -> dict:
         "floor_ms": 1e3 * floor,
         "floor_share": floor / fused,
         "error": errors["fused"],
-        "error_eager": errors["eager"],
+        "absent": reasons,
     }
-    for name in OPPONENTS:
+    for name in case.opponents:
         present = name in runs
         row[f"{name}_ms"] = 1e3 * times.median(name) if present else None
         row[f"speedup_{name}"] = times.ratio(name, "fused") if present else None
-    if case.e3nn is not None:
-        row["e3nn_mode"] = fastest_e3nn_mode(case.irreps) if "e3nn" in runs else "not installed"
-        row["error_e3nn"] = errors.get("e3nn")
+        row[f"error_{name}"] = errors.get(name)
     return row
+
+
+def prepared(
+    case: AnyCase, inputs: Inputs, exact: tuple[Tensor, ...]
+) -> tuple[dict[str, Run], dict[str, float], dict[str, str]]:
+    """The contestants of a case, each run once, with their errors; and why the others are absent.
+
+    Compilers may fail on a machine, and the row says so; what is measured here, and its reference, may not.
+    """
+    runs, errors, reasons = {}, {}, absent(case)
+    for name in ("fused", *case.opponents):
+        if name in reasons:
+            continue
+        try:
+            run = CONTESTANTS[name](case, inputs)
+            results = run()
+        except Exception as problem:
+            if name in ("fused", "eager"):
+                raise
+            reasons[name] = f"failed: {type(problem).__name__}"
+            continue
+        if name == "e3nn":  # its gradients are those of another basis and of listed pairs
+            results = (case.from_e3nn(results[0]),)
+        runs[name], errors[name] = run, relative_error(results, exact[: len(results)])
+    return runs, errors, reasons

@@ -4,6 +4,10 @@ A depthwise `TensorProduct` ('uvu' instructions, one weight per pair, path and c
 senders with the harmonics of the pairs; the softmax and the sums over senders are gathers and index_add. Features are
 flat, as e3nn stores them: "Cx0e + Cx1o", (T, C * M). The softmax weight enters through the tensor product's weights, so
 that no tensor of pairs and components is made beside the product's own.
+
+Modes: "eager" and "script" are e3nn's own (`jit_mode`: how the code that e3nn generates is run; eager is its default
+from PyTorch 2.10 on). e3nn 0.6.0 has a third, "inductor", which leaves the tensor product as it is; what compiles it is
+torch.compile of the whole attention, here "compile", once for all sizes.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ from ditkernels.so3.conventions import (
     to_e3nn_layout,
 )
 
-MODES = ("eager", "script", "inductor")
+MODES = ("eager", "script", "compile")
 PARITY = {1: "e", -1: "o", 0: "e"}
 
 
@@ -52,7 +56,7 @@ class E3nnAttention(torch.nn.Module):
     irreps_qk, irreps_v, irreps_out, filter_degrees, heads, channels: as in `so3_attention`. Irreps without parity
         labels are all even for e3nn
     normalization: of e3nn's harmonics, "component", "norm" or "integral"; the result is the same
-    mode: "eager", "script" or "inductor", how e3nn runs its generated code
+    mode: one of MODES
     """
 
     def __init__(
@@ -69,11 +73,11 @@ class E3nnAttention(torch.nn.Module):
         super().__init__()
         self.irreps_qk, self.irreps_v, self.irreps_out = irreps_qk, irreps_v, irreps_out
         self.degrees, self.heads, self.channels = list(range(filter_degrees)), heads, channels
-        self.normalization, self.scale = normalization, (irreps_qk.dim * channels // heads) ** -0.5
+        self.scale = (irreps_qk.dim * channels // heads) ** -0.5
         self.paths = paths(irreps_v, irreps_out, filter_degrees)
         labelled = irreps_v.labelled
         before = e3nn.get_optimization_defaults()["jit_mode"]
-        e3nn.set_optimization_defaults(jit_mode=mode)
+        e3nn.set_optimization_defaults(jit_mode="script" if mode == "script" else "eager")
         try:
             self.product = o3.TensorProduct(
                 _e3nn(irreps_v, channels),
@@ -85,6 +89,7 @@ class E3nnAttention(torch.nn.Module):
                 shared_weights=False,
                 internal_weights=False,
             )
+            self.harmonics = o3.SphericalHarmonics(self.degrees, normalize=True, normalization=normalization)
         finally:
             e3nn.set_optimization_defaults(jit_mode=before)
         factors = [
@@ -98,6 +103,8 @@ class E3nnAttention(torch.nn.Module):
             for path in self.paths
         ]
         self.register_buffer("factors", torch.tensor(factors)[:, None], persistent=False)
+        if mode == "compile":
+            self.compile(dynamic=True)
 
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, positions: Tensor, path_weight: Tensor, a, g, pairs: Pairs
@@ -106,7 +113,7 @@ class E3nnAttention(torch.nn.Module):
         (paths, C); a (P, irreps, C) and g (P, degrees, C) for the listed pairs. Returns (T, C * Mo).
         """
         delta = positions[pairs.senders] - positions[pairs.receivers]
-        harmonics = o3.spherical_harmonics(self.degrees, delta, normalize=True, normalization=self.normalization)
+        harmonics = self.harmonics(delta)
         receivers, logits = pairs.receivers, 0.0
         for i, (part, irrep) in enumerate(zip(_slices(self.irreps_qk, self.channels), self.irreps_qk)):
             products = query[:, part][receivers] * key[:, part][pairs.senders]

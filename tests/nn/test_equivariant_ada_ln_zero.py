@@ -6,7 +6,13 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from ditkernels.nn import EquivariantAdaLNZero, EquivariantLayerNorm, modulate_irreps, scale_irreps
+from ditkernels.nn import (
+    EquivariantAdaLNZero,
+    EquivariantGatedMLP,
+    EquivariantLayerNorm,
+    modulate_irreps,
+    scale_irreps,
+)
 from ditkernels.so3 import Irreps
 from tests.support.rotations import random_orthogonal, turned
 
@@ -65,6 +71,20 @@ def test_modulation_commutes_with_rotations(determinant):
         return modulate_irreps(x, scale, shift, norm.irreps)
 
     assert_close(act(turned(x, norm.irreps, q)), turned(act(x), norm.irreps, q), atol=1e-12, rtol=0)
+
+
+def test_a_block_compiles_to_the_same_numbers():
+    irreps = Irreps("0+ 1-")
+    ada, norm = EquivariantAdaLNZero(irreps, irreps, 8, 5), EquivariantLayerNorm(irreps)
+    mlp = EquivariantGatedMLP(irreps, 8, 16)
+    torch.nn.init.normal_(ada.linear.weight)
+
+    def block(x, condition):
+        *_, scale, shift, gate = ada(condition)
+        return x + scale_irreps(mlp(modulate_irreps(norm(x), scale, shift, irreps)), gate, irreps)
+
+    x, condition = torch.randn(4, 4, 8), torch.randn(4, 5)
+    assert_close(torch.compile(block, backend="aot_eager", fullgraph=True)(x, condition), block(x, condition))
 
 
 def test_irreps_need_a_true_scalar():

@@ -129,6 +129,14 @@ def test_bfloat16_autocast_stays_close(impl):
     assert (rough - exact).abs().max() < 0.05 * exact.abs().max()
 
 
+def test_compiles_to_the_same_numbers(impl):
+    layer = layer_of("0+ 1+ 0- 1-", "0+ 1-")
+    x, positions = inputs(layer)
+    options = dict(cu_seqlens=CU_SEQLENS, exclude_self=True, impl=impl)
+    out = torch.compile(layer, backend="aot_eager", fullgraph=True)(x, positions, **options)
+    assert_close(out, layer(x, positions, **options))
+
+
 def test_training_lowers_the_loss(impl):
     layer = layer_of()
     x, positions = inputs(layer)
