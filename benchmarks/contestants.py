@@ -92,8 +92,10 @@ def absent(case: AnyCase) -> dict[str, str]:
 
 
 def relative_error(results: tuple[Tensor, ...], truth: tuple[Tensor, ...]) -> float:
-    """Largest over the tensors of max |x - truth| / max |truth|."""
-    return max(float((x.double() - y).abs().max() / y.abs().max()) for x, y in zip(results, truth, strict=True))
+    """Largest over the tensors of max |x - truth| / max |truth|; NaN if anything is NaN."""
+    tiny = torch.finfo(torch.float64).tiny
+    pairs = [(x.double(), y.double()) for x, y in zip(results, truth, strict=True)]
+    return float(torch.stack([(x - y).abs().max() / y.abs().max().clamp(min=tiny) for x, y in pairs]).max())
 
 
 def truth(case: AnyCase, inputs: Inputs) -> tuple[Tensor, ...]:
