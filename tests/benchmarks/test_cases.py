@@ -1,5 +1,7 @@
 """The benchmark's own numbers: bytes, operations, agreement of layouts, errors."""
 
+import math
+
 import pytest
 import torch
 
@@ -46,6 +48,8 @@ def test_relative_error_is_the_largest_over_the_tensors():
     exact = (torch.tensor([1.0, -2.0]), torch.tensor([10.0]))
     wrong = (torch.tensor([1.0, -1.8]), torch.tensor([10.5]))
     assert relative_error(wrong, exact) == pytest.approx(0.1)
+    assert math.isnan(relative_error((exact[0], torch.tensor([torch.nan])), exact))
+    assert relative_error((torch.zeros(3),), (torch.zeros(3),)) == 0.0
 
 
 @pytest.mark.parametrize("form", ["dense", "basis"])

@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks import report
 from benchmarks.measure import Times
+from benchmarks.tables import as_text, tables
 from benchmarks.targets import verdicts
 
 ENVIRONMENT = {
@@ -76,6 +77,102 @@ def test_targets_stand_beside_the_measured_values():
     assert lines["dense forward, N = 100, against eager"] == ("≥ 10×", "12.00×", "yes")
     assert lines["dense forward, N = 100, against torch.compile"] == ("≥ 1.5×", "1.25×", "no")
     assert len(lines) == 3
+
+
+SO3_ROW = ROW | {
+    "form": "basis",
+    "irreps": "L = 2",
+    "channels": 128,
+    "size": 44,
+    "passes": "forward+backward",
+    "compile_ms": None,
+    "speedup_compile": None,
+    "e3nn_ms": 300.0,
+    "e3nn_mode": "compile",
+    "speedup_e3nn": 75.0,
+    "error_e3nn": 3e-6,
+    "floor_ms": 1.0,
+    "floor_share": 0.25,
+    "absent": {"compile": "skipped"},
+}
+MODES_ROW = {
+    "irreps": "L = 2",
+    "channels": 128,
+    "size": 44,
+    "passes": "forward",
+    "modes": ["eager", "script", "compile"],
+    "fastest": "script",
+    "fused_ms": 2.0,
+    "eager_ms": 50.0,
+    "script_ms": 40.0,
+    "speedup_eager": 25.0,
+    "speedup_script": 20.0,
+    "absent": {"compile": "failed: CppCompileError"},
+}
+SO3_SECTIONS = {
+    "so3_attention": {"environment": ENVIRONMENT, "read_bandwidth": 11e9, "matrix_rate": 80e9, "rows": [SO3_ROW]},
+    "so3_e3nn_modes": {"environment": ENVIRONMENT, "rows": [MODES_ROW]},
+    "so3_memory": {
+        "environment": ENVIRONMENT,
+        "rows": [
+            {
+                "form": "so3_basis",
+                "batch": 4,
+                "size": 100,
+                "layers": 6,
+                "fused_bytes": 1e7,
+                "eager_bytes": 3e8,
+                "saving": 30.0,
+            }
+        ],
+    },
+    "sampling": {
+        "environment": ENVIRONMENT,
+        "rows": [
+            {
+                "model": "pe3-b",
+                "conformers": 16,
+                "atoms": 44,
+                "steps": 50,
+                "fused_s": 10.0,
+                "reference_s": 90.0,
+                "released_s": None,
+                "speedup": None,
+                "speedup_reference": 9.0,
+            }
+        ],
+    },
+}
+
+
+def test_tables_of_so3_say_who_is_absent_and_why():
+    so3, modes, memory, sampling, targets = map(as_text, tables(SO3_SECTIONS))
+    assert "compile" in so3 and "75.0" in so3 and "skipped: takes too long to compile" in so3.splitlines()[0]
+    assert so3.splitlines()[-1].count("skipped") == 2  # time and ratio
+    assert "failed: CppCompileError" in modes and modes.endswith("script")
+    assert "so3_basis" in memory and "30.0" in memory
+    assert sampling.splitlines()[-1].split()[-6:] == ["10.00", "1.60", "90.0", "-", "9.0", "-"]
+
+
+def test_targets_of_so3_are_read():
+    lines = {text: (least, measured, met) for text, least, measured, met in verdicts(SO3_SECTIONS)}
+    assert lines == {
+        "so3 forward + backward, basis, L = 2, C = 128, N = 44, against e3nn": ("≥ 50×", "75.00×", "yes"),
+        "peak memory of a 6-layer step, so3 basis, N = 100, eager / fused": ("≥ 20×", "30.00×", "yes"),
+        "sampling PE(3)-B, 16 × 44 atoms, against the reference path": ("≥ 10×", "9.00×", "no"),
+    }
+
+
+def test_plot_has_a_chart_for_each_operator(tmp_path):
+    pytest.importorskip("matplotlib")
+    assert not report.plot(tmp_path, tmp_path / "none.png")
+    (tmp_path / "cpu-x.json").write_text(json.dumps(SECTIONS | SO3_SECTIONS))
+    assert report.plot(tmp_path, tmp_path / "both.png")
+    (tmp_path / "cpu-x.json").write_text(json.dumps(SECTIONS))
+    assert report.plot(tmp_path, tmp_path / "one.png")
+    image = pytest.importorskip("matplotlib.image")
+    both, one = (image.imread(tmp_path / f"{name}.png").shape for name in ("both", "one"))
+    assert both[0] == 2 * one[0] and both[1] == one[1]
 
 
 def test_ratio_is_taken_within_the_rounds():
