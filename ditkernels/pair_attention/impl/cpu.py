@@ -26,9 +26,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ditkernels import _native
+from ditkernels.attention.native import computed, has_padding, num_pairs, unsupported, widen
 
-DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+__all__ = ["backward", "forward", "unsupported"]
+
 FIELDS = {
     "dense": ("a", "b"),
     "table": ("index", "table_a", "table_b"),
@@ -40,17 +41,6 @@ PAIR_ARGUMENTS = ("a", "b", "e", "weight_a", "weight_b", "positions", "v1", "ind
 GRADIENTS = ("a", "b", "e", "weight_a", "weight_b", "positions", "v1", "table_a", "table_b")
 PER_PAIR = ("a", "b", "e", "index")
 SUMS = ("weight_a", "weight_b", "v1", "table_a", "table_b")  # the kernels add to their gradients
-
-
-def unsupported(form: str, device: torch.device, dtype: torch.dtype) -> str | None:
-    """None if these kernels can run the form, else the reason and the remedy."""
-    if not _native.available:
-        return _native.reason
-    if device.type != "cpu":
-        return f"the tensors are on {device.type}, these kernels need the CPU; move the tensors or choose another impl"
-    if dtype not in DTYPES:
-        return f"dtype {dtype} has no kernels; use float32, float64, bfloat16 or float16"
-    return None
 
 
 def forward(
@@ -69,9 +59,9 @@ def forward(
     exclude_self: bool,
 ) -> tuple[Tensor, Tensor]:
     """out (T, H, D) in the dtype of q, and lse (T, H) in the compute dtype (float32, or float64 for float64)."""
-    fields = _computed(dict(zip(FIELDS[form], pair, strict=True)))
-    tokens = [_widen(x) for x in (q, k, v)]
-    padded = _has_padding(q, lengths)
+    fields = computed(dict(zip(FIELDS[form], pair, strict=True)), PER_PAIR)
+    tokens = [widen(x) for x in (q, k, v)]
+    padded = has_padding(q, lengths)
     out = torch.zeros_like(tokens[0]) if padded else torch.empty_like(tokens[0])
     lse = out.new_full(q.shape[:2], -torch.inf) if padded else out.new_empty(q.shape[:2])
     torch.ops.ditkernels_native.pair_attention_forward(
@@ -81,7 +71,7 @@ def forward(
         lengths,
         pair_offsets,
         pair_stride,
-        _num_pairs(fields, mask, bias),
+        num_pairs(fields, PER_PAIR, mask, bias),
         mask,
         bias,
         scale,
@@ -112,9 +102,9 @@ def backward(
     needs: tuple[bool, ...],
 ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor | None, ...], Tensor | None]:
     """Gradients of q, k, v, of every pair tensor that ``needs`` marks, and of the bias if its last entry is set."""
-    fields = _computed(dict(zip(FIELDS[form], pair, strict=True)))
-    grad_out, *tokens, out = (_widen(x) for x in (grad_out.contiguous(), q, k, v, out))
-    padded = _has_padding(q, lengths)
+    fields = computed(dict(zip(FIELDS[form], pair, strict=True)), PER_PAIR)
+    grad_out, *tokens, out = (widen(x) for x in (grad_out.contiguous(), q, k, v, out))
+    padded = has_padding(q, lengths)
     new = torch.zeros_like if padded else torch.empty_like
     d_tokens = [new(x) for x in tokens]
     *pair_needs, bias_need = needs
@@ -133,7 +123,7 @@ def backward(
         lengths,
         pair_offsets,
         pair_stride,
-        _num_pairs(fields, mask, bias),
+        num_pairs(fields, PER_PAIR, mask, bias),
         mask,
         bias,
         scale,
@@ -145,23 +135,3 @@ def backward(
     given = zip(FIELDS[form], pair, strict=True)
     d_pair = tuple(grads[name].to(x.dtype) if name in grads else None for name, x in given)
     return *(x.to(q.dtype) for x in d_tokens), d_pair, d_bias
-
-
-def _widen(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
-
-
-def _computed(fields: dict[str, Tensor | None]) -> dict[str, Tensor | None]:
-    """Pair tensors as the kernels take them: pair rows as stored, everything else in the dtype of the arithmetic."""
-    return {name: x if x is None or name in PER_PAIR else _widen(x) for name, x in fields.items()}
-
-
-def _has_padding(q: Tensor, lengths: Tensor) -> bool:
-    """Whether some token belongs to no molecule, so that the kernels leave rows of the results as they were."""
-    return int(lengths.sum()) != q.shape[0]
-
-
-def _num_pairs(fields: dict[str, Tensor | None], mask: Tensor | None, bias: Tensor | None) -> int:
-    """P, or -1 if there is no tensor of pairs."""
-    rows = (x for x in (*map(fields.get, PER_PAIR), mask, bias) if x is not None)
-    return next((x.shape[0] for x in rows), -1)

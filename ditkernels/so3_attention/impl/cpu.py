@@ -29,11 +29,12 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from ditkernels import _native
+from ditkernels.attention.native import computed, has_padding, num_pairs, unsupported, widen
 from ditkernels.so3 import RADIAL_BASES
 from ditkernels.so3_attention.spec import spec
 
-DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+__all__ = ["backward", "forward", "unsupported"]
+
 FIELDS = {
     "dense": ("positions", "path_weight", "a", "g"),
     "basis": ("positions", "path_weight", "weight_a", "weight_g", "index", "scaling"),
@@ -43,17 +44,6 @@ ARGUMENTS = ("positions", "path_weight", "a", "g", "weight_a", "weight_g", "inde
 GRADIENTS = ("positions", "path_weight", "a", "g", "weight_a", "weight_g", "scaling")
 PER_PAIR = ("a", "g", "index")
 SUMS = ("path_weight", "weight_a", "weight_g", "scaling")  # the kernels add to their gradients
-
-
-def unsupported(form: str, device: torch.device, dtype: torch.dtype) -> str | None:
-    """None if these kernels can run the form, else the reason and the remedy."""
-    if not _native.available:
-        return _native.reason
-    if device.type != "cpu":
-        return f"the tensors are on {device.type}, these kernels need the CPU; move the tensors or choose another impl"
-    if dtype not in DTYPES:
-        return f"dtype {dtype} has no kernels; use float32, float64, bfloat16 or float16"
-    return None
 
 
 def forward(
@@ -75,12 +65,12 @@ def forward(
     cutoff: float,
 ) -> tuple[Tensor, Tensor]:
     """out (T, Mo, H, D) in the dtype of q, and lse (T, H) in the compute dtype (float32, or float64 for float64)."""
-    tokens = tuple(map(_widen, (q, k, v)))
-    named = _computed(form, fields)
+    tokens = tuple(map(widen, (q, k, v)))
+    named = computed(dict(zip(FIELDS[form], fields, strict=True)), PER_PAIR)
     components = spec(irreps, _filter_degrees(named)).dims[2]
     out = tokens[0].new_empty(q.shape[0], components, *q.shape[2:])
     lse = out.new_empty(q.shape[0], q.shape[2])
-    if _has_padding(q, lengths):
+    if has_padding(q, lengths):
         out.zero_()
         lse.fill_(-torch.inf)
     torch.ops.ditkernels_native.so3_attention_forward(
@@ -90,7 +80,7 @@ def forward(
         lengths,
         pair_offsets,
         pair_stride,
-        _num_pairs(named, mask, bias),
+        num_pairs(named, PER_PAIR, mask, bias),
         mask,
         bias,
         scale,
@@ -127,25 +117,25 @@ def backward(
     needs: tuple[bool, ...],
 ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor | None, ...], Tensor | None]:
     """Gradients of q, k, v, of each field that ``needs`` asks for, and of the bias, in their dtypes."""
-    tokens = tuple(map(_widen, (q, k, v)))
-    named = _computed(form, fields)
-    padding = _has_padding(q, lengths)
+    tokens = tuple(map(widen, (q, k, v)))
+    named = computed(dict(zip(FIELDS[form], fields, strict=True)), PER_PAIR)
+    padding = has_padding(q, lengths)
     new = torch.zeros_like if padding else torch.empty_like
     d_tokens = tuple(map(new, tokens))
     wanted = [name for name, need in zip(FIELDS[form], needs) if need and named[name] is not None]
     grads = {name: (torch.zeros_like if name in SUMS else new)(named[name]) for name in wanted}
     d_bias = torch.zeros_like(bias) if needs[-1] and bias is not None else None
     torch.ops.ditkernels_native.so3_attention_backward(
-        _widen(grad_out),
+        widen(grad_out),
         *tokens,
-        _widen(out),
+        widen(out),
         lse,
         *map(named.get, ARGUMENTS),
         offsets,
         lengths,
         pair_offsets,
         pair_stride,
-        _num_pairs(named, mask, bias),
+        num_pairs(named, PER_PAIR, mask, bias),
         mask,
         bias,
         scale,
@@ -177,24 +167,3 @@ def _kind(kind: str) -> int:
 
 def _filter_degrees(named: dict[str, Tensor | None]) -> int:
     return (named["g"] if "g" in named else named["weight_g"]).shape[1]
-
-
-def _widen(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
-
-
-def _computed(form: str, fields: tuple[Tensor | None, ...]) -> dict[str, Tensor | None]:
-    """Fields as the kernels take them: pair rows as stored, everything else in the dtype of the arithmetic."""
-    named = dict(zip(FIELDS[form], fields, strict=True))
-    return {name: x if x is None or name in PER_PAIR else _widen(x) for name, x in named.items()}
-
-
-def _has_padding(q: Tensor, lengths: Tensor) -> bool:
-    """Whether some token belongs to no molecule, so that the kernels leave rows of the results as they were."""
-    return int(lengths.sum()) != q.shape[0]
-
-
-def _num_pairs(named: dict[str, Tensor | None], mask: Tensor | None, bias: Tensor | None) -> int:
-    """P, or -1 if there is no tensor of pairs."""
-    rows = (x for x in (*map(named.get, PER_PAIR), mask, bias) if x is not None)
-    return next((x.shape[0] for x in rows), -1)
