@@ -15,7 +15,7 @@ JOBS   ?= 2
 
 BIN     = $(VENV)/bin
 PIP     = $(BIN)/python -m pip --disable-pip-version-check
-SOURCES = $(wildcard csrc/*.cpp csrc/*.h csrc/cpu/*.cpp csrc/cpu/*.h)
+SOURCES = $(shell find csrc -name '*.cpp' -o -name '*.h')
 
 .PHONY: run test lint bench install clean FORCE
 .DELETE_ON_ERROR:
