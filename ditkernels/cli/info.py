@@ -13,6 +13,7 @@ import click
 
 # Distribution name -> (import name, extra that brings it, what it is for).
 OPTIONAL = {
+    "triton": ("triton", "triton", "GPU kernels that need no compiler"),
     "rdkit": ("rdkit", "models", "reading and writing molecules"),
     "safetensors": ("safetensors", "models", "reading and writing weights"),
     "PyYAML": ("yaml", "models", "training configurations"),

@@ -1,0 +1,45 @@
+"""Device functions of all kernels: where a tile lies, and heads inside a block of channels."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def locate(tile, tile_molecule, tile_first, offsets, lengths, pair_offsets, pair_stride):
+    """(first atom of the tile, n, first token, first pair row, row stride) of the molecule of a tile.
+
+    The tile is written up to atom `stride`: up to n in a ragged batch, over the padding in a padded one. The first
+    token, the first pair row and the stride are 64-bit, so that whatever is computed from them is, too.
+    """
+    molecule = tl.load(tile_molecule + tile)
+    first = tl.load(tile_first + tile)
+    n = tl.load(lengths + molecule)
+    stride = tl.where(pair_stride > 0, pair_stride, n).to(tl.int64)
+    return first, n, tl.load(offsets + molecule), tl.load(pair_offsets + molecule), stride
+
+
+@triton.jit
+def channels_of(group, HEADS: tl.constexpr, WIDTH: tl.constexpr, BLOCK_HEADS: tl.constexpr, PADDED: tl.constexpr):
+    """Channels h * D + d of a block of heads, and which of them exist: (BLOCK_HEADS * PADDED,) each.
+
+    WIDTH: D; PADDED: the power of two above it, the width of a head inside the block
+    """
+    place = tl.arange(0, BLOCK_HEADS * PADDED)
+    head, d = group * BLOCK_HEADS + place // PADDED, place % PADDED
+    return head * WIDTH + d, (head < HEADS) & (d < WIDTH)
+
+
+@triton.jit
+def sum_heads(x, BLOCK_HEADS: tl.constexpr):
+    """(R, S, heads * D) -> (R, S, heads): the sum over the channels of each head."""
+    PADDED: tl.constexpr = x.shape[2] // BLOCK_HEADS
+    return tl.sum(tl.reshape(x, [x.shape[0], x.shape[1], BLOCK_HEADS, PADDED]), axis=3)
+
+
+@triton.jit
+def spread_heads(x, PADDED: tl.constexpr):
+    """(R, S, heads) -> (R, S, heads * D): the value of each head for its channels."""
+    wide = tl.broadcast_to(x[:, :, :, None], [x.shape[0], x.shape[1], x.shape[2], PADDED])
+    return tl.reshape(wide, [x.shape[0], x.shape[1], x.shape[2] * PADDED])
