@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -60,9 +62,33 @@ class Key:
     architecture: str
 
 
+_override: ContextVar[Callable[[Key], Config | None]] = ContextVar("override", default=lambda key: None)
+_assumed: ContextVar[str | None] = ContextVar("assumed", default=None)
+
+
 def choose(key: Key, rule: Callable[[Key], Config]) -> Config:
     """The configuration of the tables, or else of the rule."""
-    return _tables(os.environ.get(VARIABLE)).get(key) or rule(key)
+    return _override.get()(key) or _tables(os.environ.get(VARIABLE)).get(key) or rule(key)
+
+
+@contextmanager
+def override(choice: Callable[[Key], Config | None]) -> Iterator[None]:
+    """Inside, what choice returns for a key comes before all tables, unless it is None. For tuning and tests."""
+    token = _override.set(choice)
+    try:
+        yield
+    finally:
+        _override.reset(token)
+
+
+@contextmanager
+def assumed(name: str) -> Iterator[None]:
+    """Inside, the architecture is `name` on every device: for kernels that are compiled and not run."""
+    token = _assumed.set(name)
+    try:
+        yield
+    finally:
+        _assumed.reset(token)
 
 
 def read(path: Path) -> dict[Key, Config]:
@@ -99,6 +125,8 @@ def _tables(own: str | None) -> dict[Key, Config]:
 
 def architecture(device: torch.device) -> str:
     """The architecture name of a :class:`Key`."""
+    if (name := _assumed.get()) is not None:
+        return name
     if device.type != "cuda":
         return INTERPRETER
     properties = torch.cuda.get_device_properties(device)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ditkernels.triton import configs
 from ditkernels.triton.configs import Config
 
 
@@ -33,18 +34,18 @@ _record: ContextVar[list[Launch] | None] = ContextVar("record", default=None)
 
 
 @contextmanager
-def recorded() -> Iterator[list[Launch]]:
-    """Inside, launches are appended to a list and not executed; with tensors on the meta device nothing is computed."""
+def recorded(architecture: str = configs.INTERPRETER) -> Iterator[list[Launch]]:
+    """Inside, launches are appended to a list and not executed; with tensors on the meta device nothing is computed.
+
+    architecture: whose configurations are chosen, such as "sm_90"
+    """
     launches: list[Launch] = []
     token = _record.set(launches)
     try:
-        yield launches
+        with configs.assumed(architecture):
+            yield launches
     finally:
         _record.reset(token)
-
-
-def recording() -> bool:
-    return _record.get() is not None
 
 
 def launch(kernel, grid: tuple[int, ...], config: Config, **arguments) -> None:
