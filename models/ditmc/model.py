@@ -102,9 +102,10 @@ class DiTMC(nn.Module):
         """Atom tokens and pair tables of a batch of molecular graphs."""
         nodes, edges = self.conditioner(graph)
         tokens, index = self.pair_conditioning.tokens(graph, edges), self.pair_conditioning.index(graph)
-        return Conditioning(graph, nodes, self._pairs(tokens, index))
+        return Conditioning(graph, nodes, self.pairs(tokens, index))
 
-    def _pairs(self, tokens: Tensor, index: Tensor) -> Pairs:
+    def pairs(self, tokens: Tensor, index: Tensor) -> Pairs:
+        """What the blocks learn of pairs, from graph tokens (S, F') and the row of every pair (P,)."""
         if self.config.equivariant:
             return DirectionPairs(index, tokens.unflatten(-1, (self.config.degree + 1, -1)), len(self.blocks))
         tables = tuple(block.pair_maps(tokens) for block in self.blocks)

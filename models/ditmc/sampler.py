@@ -7,8 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ditkernels.models.ditmc.engine import Engine
 from ditkernels.models.ditmc.geometry import center
-from ditkernels.models.ditmc.model import Conditioning, DiTMC
+from ditkernels.models.ditmc.model import DiTMC
 from ditkernels.models.molecule.graph import GraphBatch
 
 GRIDS = ("uniform", "log")
@@ -53,7 +54,8 @@ def sample(
         method: ``"euler"`` or ``"heun"`` (second order; the last interval is an Euler step, as the field has a
             removable singularity at t = 1).
         guidance: 1 is plain sampling; w extrapolates x1 = x1_free + w (x1_conditioned - x1_free) at twice the cost.
-        impl: back-end of the attention operator.
+        impl: back-end of the attention operator, evaluated by :class:`ditkernels.models.ditmc.engine.Engine`; with
+            "reference" the plain modules of the network are evaluated instead.
         callback: called as ``callback(step, steps)`` after every interval.
 
     Returns:
@@ -62,8 +64,9 @@ def sample(
     if method not in METHODS:
         raise ValueError(f"method must be euler or heun, got {method!r}")
     times = time_grid(steps, grid)
-    conditioning = model.encode(graph)
-    estimator = _Estimator(model, conditioning, guidance, impl)
+    # A class of its own may compute something else; the engine knows only what DiTMC does.
+    network = Engine(model, graph, impl) if type(model) is DiTMC and impl != "reference" else _Plain(model, graph, impl)
+    estimator = _Estimator(network, guidance, model.config.self_conditioning)
     x = center(x0, graph)
     for n in range(steps):
         now, then = times[n], times[n + 1]
@@ -77,24 +80,30 @@ def sample(
     return center(x, graph)
 
 
+class _Plain:
+    """The modules of a network as they are, with the interface of the engine."""
+
+    def __init__(self, model: DiTMC, graph: GraphBatch, impl: str) -> None:
+        self.model, self.conditioning, self.impl = model, model.encode(graph), impl
+
+    def denoise(self, x: Tensor, t: float, *, x1_previous: Tensor | None, gate: float) -> Tensor:
+        times = x.new_full((self.conditioning.graph.num_molecules,), t)
+        options = {"x1_previous": x1_previous, "condition_gate": gate, "impl": self.impl}
+        return self.model.denoise(x, times, self.conditioning, **options)
+
+
 class _Estimator:
     """Estimate of x1 along one trajectory, with guidance and the memory that self-conditioning needs."""
 
-    def __init__(self, model: DiTMC, conditioning: Conditioning, guidance: float, impl: str) -> None:
-        self.model, self.conditioning, self.guidance, self.impl = model, conditioning, guidance, impl
+    def __init__(self, network: Engine | _Plain, guidance: float, self_conditioning: bool) -> None:
+        self.network, self.guidance, self.self_conditioning = network, guidance, self_conditioning
         self.previous: Tensor | None = None
 
     def __call__(self, x: Tensor, t: float) -> Tensor:
-        times = x.new_full((self.conditioning.graph.num_molecules,), t)
-        x1 = self._denoise(x, times, 1.0)
+        x1 = self.network.denoise(x, t, x1_previous=self.previous, gate=1.0)
         if self.guidance != 1.0:
-            free = self._denoise(x, times, 0.0)
+            free = self.network.denoise(x, t, x1_previous=self.previous, gate=0.0)
             x1 = free + self.guidance * (x1 - free)
-        if self.model.config.self_conditioning:
+        if self.self_conditioning:
             self.previous = x1
         return x1
-
-    def _denoise(self, x: Tensor, times: Tensor, gate: float) -> Tensor:
-        return self.model.denoise(
-            x, times, self.conditioning, x1_previous=self.previous, condition_gate=gate, impl=self.impl
-        )
