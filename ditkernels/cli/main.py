@@ -19,6 +19,8 @@ COMMANDS = {
     "train": "Train a conformer model from a YAML configuration.",
     "evaluate": "Compare conformers with reference conformers.",
     "verify": "Compare models with outputs of the original, test their symmetries.",
+    "kernels": "Compile the Triton kernels for GPUs: registers, spills, floors.",
+    "tune": "Measure the Triton kernels' configurations on the present GPU.",
     "info": "Show what is installed, what can run here, what is missing.",
 }
 
@@ -30,6 +32,7 @@ EXTRAS = {
     "safetensors": "models",
     "matplotlib": "models",
     "tensorboard": "train",
+    "triton": "triton",
 }
 
 

@@ -1,0 +1,61 @@
+"""Block sizes and warps of the kernels where no table has measured ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ditkernels.triton.configs import Config, Key, power_of_two
+
+PROJECTIONS = ("projected", "displacement")
+LEAST_DOT = 16  # of every axis of a matrix product
+
+
+def rule(key: Key) -> Config:
+    """The configuration of a kernel.
+
+    Two heads of 32 channels are the 128 bytes of a cache line in half precision, so the rows of pair tensors are read
+    in whole lines. A projection wants 64 pairs, the height of its matrix instructions. float32 takes twice the
+    registers, and so half the channels.
+    """
+    wide = 1 if key.dtype == "float32" else 2
+    if key.kernel == "forward":
+        config = Config(4, 16, wide, 32, 4, 2) if key.form in PROJECTIONS else Config(4, 16, wide, 0, 4, 2)
+    elif key.kernel == "backward":
+        config = Config(4, 16, 1, 32, 4, 2) if key.form in PROJECTIONS else Config(4, 16, 1, 0, 4, 2)
+    elif key.kernel == "weights":
+        config = Config(1, 32, wide, 64, 4, 2)
+    elif key.kernel == "features":
+        config = Config(1, 32, wide, 64, 4, 2)
+    elif key.kernel == "rows":
+        config = Config(1, 32, wide, 0, 4, 2)
+    else:
+        raise ValueError(f"pair_attention has no kernel {key.kernel!r}")
+    return fitted(config, key)
+
+
+def candidates(key: Key) -> list[Config]:
+    """Configurations to measure. Every one is correct; some may not fit on a GPU."""
+    first = rule(key)
+    if key.kernel in ("forward", "backward"):
+        blocks = [(2, 16), (4, 16), (8, 16), (4, 32), (2, 32), (1, 32), (1, 64)]
+        found = [replace(first, receivers=r, senders=s) for r, s in blocks]
+    else:
+        found = [replace(first, senders=pairs) for pairs in (16, 32, 64, 128)]
+    found = [replace(config, heads=heads) for config in found for heads in (1, 2, 4, 8) if heads <= key_heads(key)]
+    if first.features:
+        found = [replace(config, features=block) for config in found for block in (32, 64)]
+    found = [replace(config, warps=warps) for config in found for warps in (2, 4, 8)]
+    return list(dict.fromkeys(fitted(config, key) for config in found))
+
+
+def key_heads(key: Key) -> int:
+    return key.channels // key.width
+
+
+def fitted(config: Config, key: Key) -> Config:
+    """The configuration with blocks as large as matrix products need, and no more heads than there are."""
+    padded = power_of_two(key.width)
+    heads = min(config.heads, power_of_two(key_heads(key)))
+    if key.kernel != "rows":
+        heads = max(heads, LEAST_DOT // padded, 1)
+    return replace(config, heads=heads)
