@@ -43,20 +43,22 @@ def features_of(
         keep = there[:, None] & real[None, :]
     if FORM == "projected":
         if TRANSPOSED:
-            x = tl.load(e + rows[None, :] * INNER + feature[:, None], mask=keep, other=0.0)
+            place = rows[None, :] * INNER + feature[:, None]
         else:
-            x = tl.load(e + rows[:, None] * INNER + feature[None, :], mask=keep, other=0.0)
-        return x.to(tl.float32)
-    z = tl.zeros(keep.shape, tl.float32)
-    for axis in tl.static_range(3):
-        weight = tl.load(v1 + axis * INNER + feature, mask=real, other=0.0)
-        to = tl.load(positions + sender * 3 + axis, mask=there, other=0.0)
-        delta = to - tl.load(positions + receiver * 3 + axis, mask=there, other=0.0)
-        if TRANSPOSED:
-            z += weight[:, None] * delta[None, :]
-        else:
-            z += delta[:, None] * weight[None, :]
-    return z / (1 + tl.exp(-z))
+            place = rows[:, None] * INNER + feature[None, :]
+        x = tl.load(e + place, mask=keep, other=0.0).to(tl.float32)
+    else:
+        z = tl.zeros(keep.shape, tl.float32)
+        for axis in tl.static_range(3):
+            weight = tl.load(v1 + axis * INNER + feature, mask=real, other=0.0)
+            to = tl.load(positions + sender * 3 + axis, mask=there, other=0.0)
+            delta = to - tl.load(positions + receiver * 3 + axis, mask=there, other=0.0)
+            if TRANSPOSED:
+                z += weight[:, None] * delta[None, :]
+            else:
+                z += delta[:, None] * weight[None, :]
+        x = z / (1 + tl.exp(-z))
+    return x
 
 
 @triton.jit
@@ -81,7 +83,7 @@ def projected(
     """The projections of the features of a list of pairs: a and b, (pairs, channels) each."""
     a = tl.zeros([rows.shape[0], channel.shape[0]], tl.float32)
     b = a
-    for start in tl.static_range(0, INNER, FEATURES):
+    for start in range(0, INNER, FEATURES):
         feature = start + tl.arange(0, FEATURES)
         x = features_of(rows, there, receiver, sender, feature, e, positions, v1, INNER, FORM, False).to(DOT)
         keep = (feature < INNER)[:, None] & exists[None, :]
@@ -131,11 +133,13 @@ def modulations(
     if FORM == "dense":
         place = rows[:, :, None] * CHANNELS + channel[None, None, :]
         x = tl.load(a + place, mask=keep, other=0.0).to(tl.float32)
-        y = x
-        if b is not None:
+        if b is None:
+            y = x
+        else:
             y = tl.load(b + place, mask=keep, other=0.0).to(tl.float32)
-        return x, y
-    if FORM != "table":
+    elif FORM == "table":
+        x, y = table_rows(rows, allowed, channel, keep, index, table_a, table_b, CHANNELS)
+    else:
         PAIRS: tl.constexpr = R * S
         receiver = tl.reshape(tl.broadcast_to((token + i)[:, None], [R, S]), [PAIRS])
         sender = tl.reshape(tl.broadcast_to((token + j)[None, :], [R, S]), [PAIRS])
@@ -159,14 +163,21 @@ def modulations(
         )
         x = tl.reshape(x, [R, S, channel.shape[0]])
         y = tl.reshape(y, [R, S, channel.shape[0]])
-        if index is None:
-            return x, y
+        if index is not None:
+            x_row, y_row = table_rows(rows, allowed, channel, keep, index, table_a, table_b, CHANNELS)
+            x += x_row
+            y += y_row
+    return x, y
+
+
+@triton.jit
+def table_rows(rows, allowed, channel, keep, index, table_a, table_b, CHANNELS: tl.constexpr):
+    """The rows of both tables that the pairs of a tile pick, (R, S, channels)."""
     row = tl.load(index + rows, mask=allowed, other=0).to(tl.int64)
     place = row[:, :, None] * CHANNELS + channel[None, None, :]
-    x_row = tl.load(table_a + place, mask=keep, other=0.0).to(tl.float32)
-    y_row = x_row
-    if table_b is not None:
-        y_row = tl.load(table_b + place, mask=keep, other=0.0).to(tl.float32)
-    if FORM == "table":
-        return x_row, y_row
-    return x + x_row, y + y_row
+    x = tl.load(table_a + place, mask=keep, other=0.0).to(tl.float32)
+    if table_b is None:
+        y = x
+    else:
+        y = tl.load(table_b + place, mask=keep, other=0.0).to(tl.float32)
+    return x, y

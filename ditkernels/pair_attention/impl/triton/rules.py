@@ -17,17 +17,20 @@ def rule(key: Key) -> Config:
     in whole lines. A projection wants 64 pairs, the height of its matrix instructions. float32 takes twice the
     registers, and so half the channels.
     """
-    wide = 1 if key.dtype == "float32" else 2
-    if key.kernel == "forward":
-        config = Config(4, 16, wide, 32, 4, 2) if key.form in PROJECTIONS else Config(4, 16, wide, 0, 4, 2)
+    single = key.dtype == "float32"
+    heads = 1 if single else 2
+    if key.kernel in ("forward", "backward") and key.form in PROJECTIONS:
+        config = Config(2 if single else 4, 16, 1, 16, 4, 2)
+    elif key.kernel == "forward":
+        config = Config(4, 16, heads, 0, 4, 2)
     elif key.kernel == "backward":
-        config = Config(4, 16, 1, 32, 4, 2) if key.form in PROJECTIONS else Config(4, 16, 1, 0, 4, 2)
+        config = Config(4, 16, 1, 0, 4, 2)
     elif key.kernel == "weights":
-        config = Config(1, 32, wide, 64, 4, 2)
+        config = Config(1, 32, heads, 32, 4, 2)
     elif key.kernel == "features":
-        config = Config(1, 32, wide, 64, 4, 2)
+        config = Config(1, 32, 1, 16 if single else 32, 4, 2)
     elif key.kernel == "rows":
-        config = Config(1, 32, wide, 0, 4, 2)
+        config = Config(1, 32, heads, 0, 4, 2)
     else:
         raise ValueError(f"pair_attention has no kernel {key.kernel!r}")
     return fitted(config, key)
