@@ -6,23 +6,38 @@
 #include "plan.h"
 #include "simd.h"
 
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#endif
+
 namespace {
 
 using namespace ditkernels;
 
-// Hands out 64-byte aligned pieces of a scratch block; with base == nullptr it only counts.
+// Hands out 64-byte aligned pieces of a scratch block; with base == nullptr it only counts. Under the address sanitizer
+// what lies between the pieces may not be touched.
 class Carver {
  public:
   explicit Carver(char* base) : base_(base) {}
   template <class T>
   T* take(int64_t count) {
-    char* p = base_ + used_;
-    used_ += (count * static_cast<int64_t>(sizeof(T)) + 63) / 64 * 64;
-    return base_ ? reinterpret_cast<T*>(p) : nullptr;
+    const int64_t bytes = count * static_cast<int64_t>(sizeof(T)), begin = used_;
+    used_ += (bytes + kGap + 63) / 64 * 64;
+    if (!base_) return nullptr;
+#ifdef __SANITIZE_ADDRESS__
+    __asan_unpoison_memory_region(base_ + begin, bytes);
+    __asan_poison_memory_region(base_ + begin + bytes, used_ - begin - bytes);
+#endif
+    return reinterpret_cast<T*>(base_ + begin);
   }
   int64_t used() const { return used_; }
 
  private:
+#ifdef __SANITIZE_ADDRESS__
+  static constexpr int64_t kGap = 64;
+#else
+  static constexpr int64_t kGap = 0;
+#endif
   char* base_;
   int64_t used_ = 0;
 };

@@ -94,9 +94,9 @@ void add_tables(const std::vector<Partial>& partials, std::vector<T> Partial::* 
   });
 }
 
-// The same for a whole matrix.
-template <class T, class Partial>
-void add_matrices(const std::vector<Partial>& partials, std::vector<T> Partial::* part,
+// The same for a whole matrix of type T, summed in the type of the partials.
+template <class T, class U, class Partial>
+void add_matrices(const std::vector<Partial>& partials, std::vector<U> Partial::* part,
                   const Rows& result, const Threads& threads) {
   if (!result.data) return;
   constexpr int64_t kElements = 8192;
@@ -104,11 +104,13 @@ void add_matrices(const std::vector<Partial>& partials, std::vector<T> Partial::
   run_tasks(threads, in_order((count + kElements - 1) / kElements), [&] {
     return [&](int64_t task) {
       const int64_t begin = task * kElements, end = std::min(begin + kElements, count);
-      T* to = static_cast<T*>(result.data);
+      T* to = static_cast<T*>(result.data) + begin;
+      std::vector<U> sum(to, to + (end - begin));
       for (const Partial& partial : partials) {
-        const T* from = (partial.*part).data();
-        for (int64_t x = begin; x < end; ++x) to[x] += from[x];
+        const U* from = (partial.*part).data() + begin;
+        for (size_t x = 0; x < sum.size(); ++x) sum[x] += from[x];
       }
+      for (size_t x = 0; x < sum.size(); ++x) to[x] = static_cast<T>(sum[x]);
     };
   });
 }

@@ -229,9 +229,9 @@ void backward_as(const PairAttention& p, const Threads& threads) {
   tokens.reduce(threads);
   add_tables(partials, &SharedPartial<T>::table_a, p.grad_table_a, threads);
   add_tables(partials, &SharedPartial<T>::table_b, p.grad_table_b, threads);
-  add_matrices(partials, &SharedPartial<T>::weight_a, p.grad_weight_a, threads);
-  add_matrices(partials, &SharedPartial<T>::weight_b, p.grad_weight_b, threads);
-  add_matrices(partials, &SharedPartial<T>::v1, p.grad_v1, threads);
+  add_matrices<T>(partials, &SharedPartial<T>::weight_a, p.grad_weight_a, threads);
+  add_matrices<T>(partials, &SharedPartial<T>::weight_b, p.grad_weight_b, threads);
+  add_matrices<T>(partials, &SharedPartial<T>::v1, p.grad_v1, threads);
 }
 
 }  // namespace

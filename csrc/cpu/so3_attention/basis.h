@@ -306,7 +306,7 @@ void so3_basis_backward_item(So3BasisScratch<T>& s, const Problem& problem, cons
     weight_harmonics(x.count, kTilePairs, shape.filters, s.harmonics + x.first, s.p, s.weighted);
     for (int64_t b = 0; b < D / W; ++b) {
       const int64_t channel = h * D + b * W, at = channel * item.size * shape.values;
-      T* grad_weight = grad.path_weight ? static_cast<T*>(grad.path_weight) + channel : nullptr;
+      double* grad_weight = grad.path_weight ? grad.path_weight + channel : nullptr;
       if (grad_weight)
         products<T, W>(shape, s.value + at, list, s.weighted, kTilePairs, radial, b * W, s.product);
       coupling_gradients<T, W>(shape, C, static_cast<const T*>(shape.path_weight) + channel, own_grad_out + channel,

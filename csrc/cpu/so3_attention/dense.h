@@ -222,7 +222,7 @@ void so3_dense_backward_item(const So3DenseScratch<T>& s, const Problem& problem
       weight_harmonics(x.count, stride, shape.filters, s.harmonics, s.p, s.weighted);
       for (int64_t b = 0; b < D / W; ++b) {
         const int64_t channel = h * D + b * W, at = channel * item.size * shape.values;
-        T* grad_weight = grad.path_weight ? static_cast<T*>(grad.path_weight) + channel : nullptr;
+        double* grad_weight = grad.path_weight ? grad.path_weight + channel : nullptr;
         if (grad_weight)
           products<T, W>(shape, s.value + at, x.list, s.weighted, stride, radial, b * W, s.product);
         coupling_gradients<T, W>(shape, C, static_cast<const T*>(shape.path_weight) + channel, grad_out + channel,

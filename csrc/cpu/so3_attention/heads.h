@@ -243,19 +243,27 @@ DITKERNELS_LOOP void add_couplings(const So3Shape& shape, int64_t C, const T* we
   }
 }
 
-// Z from the gradient of the output (rows of C); with S (product), adds to the gradient of the path weights.
+// Z from the gradient of the output (rows of C); with S (product), adds to the gradient of the path weights. That is a
+// sum over all pairs of all molecules, one pair list after the other: in double, so that no digits are lost on the way.
 template <class T, int W>
 DITKERNELS_LOOP void coupling_gradients(const So3Shape& shape, int64_t C, const T* weight, const T* grad_out,
-                                        const T* product, T* z, T* grad_weight) {
+                                        const T* product, T* z, double* grad_weight) {
   zero(z, shape.filters * shape.values * W);
-  for (int64_t i = 0; i < shape.couplings; ++i) {
-    const Coupling& c = shape.coupling[i];
-    const int64_t at = (c.filter * shape.values + c.value) * W;
-    const Vec<T, W> d = load<T, W>(grad_out + c.output * C) * static_cast<T>(c.coefficient);
-    store<T, W>(z + at, load<T, W>(z + at) + d * load<T, W>(weight + c.path * C));
+  for (int64_t i = 0; i < shape.couplings;) {
+    const int64_t path = shape.coupling[i].path;
+    const Vec<T, W> w = load<T, W>(weight + path * C);
+    Vec<T, W> sum{};
+    for (; i < shape.couplings && shape.coupling[i].path == path; ++i) {
+      const Coupling& c = shape.coupling[i];
+      const int64_t at = (c.filter * shape.values + c.value) * W;
+      const Vec<T, W> d = load<T, W>(grad_out + c.output * C) * static_cast<T>(c.coefficient);
+      store<T, W>(z + at, load<T, W>(z + at) + d * w);
+      if (grad_weight) sum += d * load<T, W>(product + at);
+    }
     if (!grad_weight) continue;
-    T* to = grad_weight + c.path * C;
-    store<T, W>(to, load<T, W>(to) + d * load<T, W>(product + at));
+    T part[W];
+    store<T, W>(part, sum);
+    for (int64_t c = 0; c < W; ++c) grad_weight[path * C + c] += static_cast<double>(part[c]);
   }
 }
 

@@ -56,9 +56,9 @@ struct So3Basis {
 
 // Backward: where an item's contributions go. Tokens are overwritten, path weights added to; null if not wanted.
 struct So3Grad {
-  void *key, *value;  // (size, Mqk, C), (size, Mv, C)
-  void* positions;    // (size, 3)
-  void* path_weight;  // (paths, C)
+  void *key, *value;    // (size, Mqk, C), (size, Mv, C)
+  void* positions;      // (size, 3)
+  double* path_weight;  // (paths, C)
 };
 
 // Kernels of one instruction-set level. `rows` or `basis` is null.

@@ -150,7 +150,7 @@ struct SharedPartial {
   std::vector<int64_t> rows;
   std::vector<T> scaling;             // (rows, degrees * K)
   std::vector<T> weight_a, weight_g;  // head by head
-  std::vector<T> path_weight;         // (paths, C)
+  std::vector<double> path_weight;    // (paths, C)
 };
 
 // Runs the chunks of a group one after the other, adding their parts of shared gradients to the group's partial.
@@ -173,7 +173,7 @@ class GroupWorker {
     So3Basis basis = basis_;
     basis.grad_a = zeros(p_.grad_weight_a, partial.weight_a);
     basis.grad_g = zeros(p_.grad_weight_g, partial.weight_g);
-    T* path_weight = zeros(p_.grad_path_weight, partial.path_weight);
+    double* path_weight = zeros(p_.grad_path_weight, partial.path_weight);
     for (int64_t c = begin; c < end; ++c) {
       const Item& item = plan_.build(chunks[c]);
       ItemBias bias{plan_.gather_bias(), nullptr};
@@ -194,9 +194,10 @@ class GroupWorker {
   }
 
  private:
-  static T* zeros(const Rows& wanted, std::vector<T>& buffer) {
+  template <class U>
+  static U* zeros(const Rows& wanted, std::vector<U>& buffer) {
     if (!wanted.data) return nullptr;
-    buffer.assign(wanted.rows * wanted.columns, T(0));
+    buffer.assign(wanted.rows * wanted.columns, U(0));
     return buffer.data();
   }
 
@@ -253,7 +254,7 @@ std::vector<T> sum_groups(const std::vector<SharedPartial<T>>& partials, std::ve
   std::vector<T> sum(wanted.rows * wanted.columns, T(0));
   Rows to = wanted;
   to.data = sum.data();
-  add_matrices(partials, part, to, threads);
+  add_matrices<T>(partials, part, to, threads);
   return sum;
 }
 
@@ -278,7 +279,7 @@ void backward_as(const So3Attention& p, const Threads& threads) {
   });
   tokens.reduce(threads);
   add_tables(partials, &SharedPartial<T>::scaling, p.grad_scaling, threads);
-  add_matrices(partials, &SharedPartial<T>::path_weight, p.grad_path_weight, threads);
+  add_matrices<T>(partials, &SharedPartial<T>::path_weight, p.grad_path_weight, threads);
   add_heads(p, sum_groups(partials, &SharedPartial<T>::weight_a, p.grad_weight_a, threads), 1, p.grad_weight_a);
   add_heads(p, sum_groups(partials, &SharedPartial<T>::weight_g, p.grad_weight_g, threads), p.degrees,
             p.grad_weight_g);
