@@ -28,11 +28,15 @@ ARCHITECTURES = ("sm_80", "sm_90", "sm_100", "gfx942")
 @click.option("--heads", type=click.IntRange(1), default=8, show_default=True, help="Heads, H.")
 @click.option("--floors", is_flag=True, help="Only bytes, operations and floors; compiles nothing.")
 @click.option("--jobs", type=click.IntRange(1), help="Processes that compile; the number of cores by default.")
-@click.option("--save", type=click.Path(dir_okay=False, path_type=Path), help="Write the table of kernels as JSON.")
+@click.option(
+    "--save",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write kernels.json and README.md into this folder.",
+)
 @click.option(
     "--check",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Compare with a table that --save wrote: exit code 1 if a kernel needs more registers or has no line there.",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Compare with the kernels.json of this folder: exit code 1 if a kernel needs more registers or is not there.",
 )
 def command(
     operator: str | None,
@@ -71,15 +75,18 @@ def command(
     ]
     if not wanted:
         raise click.ClickException(f"there is no form {form!r} of {operator or 'these operators'}")
+    if floors and (save or check):
+        raise click.UsageError("--floors compiles nothing that --save or --check could take")
     found: list[str] = []
     if not floors:
         with click.progressbar(length=len(wanted) * len(architectures), label="compiling") as bar:
             rows = report.compile_all(wanted, architectures, jobs, lambda: bar.update(1))
         click.echo(report.text(report.kernel_table(rows)))
         found = report.complaints(rows, report.load(check) if check else None)
-        if save:
-            report.save(save, rows)
-    click.echo(report.text(report.floor_table(wanted, architectures)))
+    table = report.floor_table(wanted, architectures)
+    click.echo(report.text(table))
+    if save:
+        report.save(save, rows, table, f"ditkernels kernels --save {save}")
     for line in found:
         click.echo(line, err=True)
     if found:

@@ -43,3 +43,32 @@ def spread_heads(x, PADDED: tl.constexpr):
     """(R, S, heads) -> (R, S, heads * D): the value of each head for its channels."""
     wide = tl.broadcast_to(x[:, :, :, None], [x.shape[0], x.shape[1], x.shape[2], PADDED])
     return tl.reshape(wide, [x.shape[0], x.shape[1], x.shape[2] * PADDED])
+
+
+@triton.jit
+def allowed_pairs(i, j, n, rows, mask, EXCLUDE_SELF: tl.constexpr):
+    """(R, S): inside the molecule, in the mask, and not i = j where self pairs are excluded."""
+    inside = (i < n)[:, None] & (j < n)[None, :]
+    if EXCLUDE_SELF:
+        inside = inside & (i[:, None] != j[None, :])
+    if mask is not None:
+        inside = inside & (tl.load(mask + rows, mask=inside, other=0) != 0)
+    return inside
+
+
+@triton.jit
+def listed(block, num_pairs, receivers, senders, PAIRS: tl.constexpr):
+    """A block of PAIRS pairs: (rows, there, receiver, sender), 64-bit."""
+    rows = tl.full([PAIRS], PAIRS, tl.int64) * block + tl.arange(0, PAIRS)
+    receiver = tl.load(receivers + rows, mask=rows < num_pairs, other=-1).to(tl.int64)
+    there = receiver >= 0
+    return rows, there, receiver, tl.load(senders + rows, mask=there, other=0).to(tl.int64)
+
+
+@triton.jit
+def spread_list(x, rows, there, group, HEADS: tl.constexpr, BLOCK_HEADS: tl.constexpr, PADDED: tl.constexpr):
+    """Values (P, H) of a list of pairs for the channels of a block of heads: (pairs, heads * D)."""
+    head = group * BLOCK_HEADS + tl.arange(0, BLOCK_HEADS)
+    place = rows[:, None] * HEADS + head[None, :]
+    values = tl.load(x + place, mask=there[:, None] & (head < HEADS)[None, :], other=0.0)
+    return tl.reshape(spread_heads(values[:, None, :], PADDED), [rows.shape[0], BLOCK_HEADS * PADDED])

@@ -29,6 +29,27 @@ DEVICES = {
     "gfx942": Device("MI300X", 5.3e12, {"float32": 163e12, "bfloat16": 1307e12, "float16": 1307e12}),
 }
 
+TABLE = "kernels.json"
+PAGE = """# The Triton kernels, compiled
+
+Made by `{command}` with Triton {version}, without a GPU: nothing on this page was measured on one.
+
+## Floors
+
+Bytes: every input read and every result written once. Operations: those that the mathematics needs, a multiply-add is
+two. The time is the larger of bytes over bandwidth and operations over peak rate, both from the datasheet of the GPU.
+
+{floors}
+
+## Kernels
+
+Blocks: receivers x senders x heads x features of a program; registers per thread; shared memory in bytes; spills in
+bytes per thread (AMD: registers); matrix: matrix instructions in the machine code. Continuous integration fails if a
+kernel needs more registers than here, spills, or has no matrix instruction for a product of half-precision matrices.
+
+{kernels}
+"""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -108,19 +129,33 @@ def complaints(rows: Iterable[Row], kept: Iterable[Row] | None) -> list[str]:
     return found
 
 
-def save(path: Path, rows: Iterable[Row]) -> None:
+def save(folder: Path, rows: Iterable[Row], floors: list[list[str]], command: str) -> None:
+    """Write ``kernels.json``, which :func:`load` reads, and the same with the floors as ``README.md``."""
     import triton
 
-    partial = path.with_name(f".{path.name}.partial")
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = list(rows)
     lines = ",\n ".join(json.dumps(asdict(row)) for row in rows)
-    partial.write_text(f'{{"triton": "{triton.__version__}",\n"kernels": [\n {lines}\n]}}\n')
-    os.replace(partial, path)
+    page = PAGE.format(
+        version=triton.__version__, command=command, kernels=markdown(kernel_table(rows)), floors=markdown(floors)
+    )
+    for name, content in (
+        (TABLE, f'{{"triton": "{triton.__version__}",\n"kernels": [\n {lines}\n]}}\n'),
+        ("README.md", page),
+    ):
+        partial = folder / f".{name}.partial"
+        partial.write_text(content)
+        os.replace(partial, folder / name)
 
 
-def load(path: Path) -> list[Row]:
-    """A kept table. Raises ValueError if another Triton made it, whose numbers say nothing about this one's."""
+def load(folder: Path) -> list[Row]:
+    """The table that :func:`save` wrote.
+
+    Raises ValueError if another Triton made it, whose numbers say nothing about this one's.
+    """
     import triton
 
+    path = folder / TABLE
     kept = json.loads(path.read_text())
     if kept["triton"] != triton.__version__:
         raise ValueError(f"{path}: made with Triton {kept['triton']}, this is Triton {triton.__version__}")

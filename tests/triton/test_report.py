@@ -33,17 +33,17 @@ def test_complaints(change, what):
 
 
 def test_a_table_is_read_as_it_was_written(tmp_path):
-    path = tmp_path / "kernels.json"
     rows = [GOOD, replace(GOOD, architecture="gfx942")]
-    save(path, rows)
-    assert load(path) == rows
+    save(tmp_path / "new", rows, [["call"], ["dense"]], "the command")
+    assert load(tmp_path / "new") == rows
+    page = (tmp_path / "new" / "README.md").read_text()
+    assert "| dense |" in page and "| gfx942 |" in page and "`the command`" in page
 
 
 def test_a_table_of_another_triton_is_refused(tmp_path):
-    path = tmp_path / "kernels.json"
-    path.write_text('{"triton": "0.0.1", "kernels": []}')
+    (tmp_path / "kernels.json").write_text('{"triton": "0.0.1", "kernels": []}')
     with pytest.raises(ValueError, match="made with Triton 0.0.1, this is"):
-        load(path)
+        load(tmp_path)
 
 
 def test_every_form_and_dtype_is_a_problem():

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from ditkernels.so3_attention.impl import cpu
+from ditkernels.so3_attention.impl import cpu, triton
 
 # Back-ends in the order impl="auto" tries them. A new back-end is one line here.
-BACKENDS: dict[str, ModuleType] = {"cpu": cpu}
+BACKENDS: dict[str, ModuleType] = {"cpu": cpu, "triton": triton}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from ditkernels.pair_attention.impl.triton.modulation import allowed_pairs, modulations
-from ditkernels.triton.blocks import channels_of, locate, spread_heads, sum_heads
+from ditkernels.pair_attention.impl.triton.modulation import modulations
+from ditkernels.triton.blocks import allowed_pairs, channels_of, locate, spread_heads, sum_heads
 
 
 @triton.jit(do_not_specialize=["pair_stride"])

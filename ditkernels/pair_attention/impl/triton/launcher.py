@@ -247,7 +247,7 @@ class _Call:
     def splits(self, pairs: int, inner: int) -> int:
         """Number of partial sums over all pairs: each of `inner` rows, together an eighth of P rows at most."""
         blocks = triton.cdiv(self.num_pairs, pairs)
-        return max(1, min(SPLITS, blocks, self.num_pairs // (8 * inner)))
+        return max(1, min(SPLITS, blocks, self.num_pairs // (8 * max(inner, 1))))
 
 
 def _of_tables(call: _Call, wanted: set[str]) -> dict[str, Tensor]:

@@ -7,17 +7,6 @@ import triton.language as tl
 
 
 @triton.jit
-def allowed_pairs(i, j, n, rows, mask, EXCLUDE_SELF: tl.constexpr):
-    """(R, S): inside the molecule, in the mask, and not i = j where self pairs are excluded."""
-    inside = (i < n)[:, None] & (j < n)[None, :]
-    if EXCLUDE_SELF:
-        inside = inside & (i[:, None] != j[None, :])
-    if mask is not None:
-        inside = inside & (tl.load(mask + rows, mask=inside, other=0) != 0)
-    return inside
-
-
-@triton.jit
 def features_of(
     rows,
     there,

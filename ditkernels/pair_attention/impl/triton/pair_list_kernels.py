@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 
 from ditkernels.pair_attention.impl.triton.modulation import features_of
-from ditkernels.triton.blocks import channels_of, spread_heads
+from ditkernels.triton.blocks import channels_of, listed, spread_list
 from ditkernels.triton.segments import chunk
 
 
@@ -35,33 +35,17 @@ def pair_gradients(
     BLOCK_HEADS: tl.constexpr,
 ):
     """da and db of a list of pairs for one block of heads, (pairs, channels) each; 0 for a pair that is not there."""
-    PAIRS: tl.constexpr = rows.shape[0]
-    BLOCK: tl.constexpr = BLOCK_HEADS * PADDED
     channel, exists = channels_of(group, HEADS, WIDTH, BLOCK_HEADS, PADDED)
-    head = group * BLOCK_HEADS + tl.arange(0, BLOCK_HEADS)
     keep = there[:, None] & exists[None, :]
     own = receiver[:, None] * (HEADS * WIDTH) + channel[None, :]
     other = sender[:, None] * (HEADS * WIDTH) + channel[None, :]
-    place = rows[:, None] * HEADS + head[None, :]
-    real = there[:, None] & (head < HEADS)[None, :]
-    ds = tl.load(d_logits + place, mask=real, other=0.0) * scale
-    p = tl.load(weights + place, mask=real, other=0.0)
-    ds = tl.reshape(spread_heads(ds[:, None, :], PADDED), [PAIRS, BLOCK])
-    p = tl.reshape(spread_heads(p[:, None, :], PADDED), [PAIRS, BLOCK])
+    ds = spread_list(d_logits, rows, there, group, HEADS, BLOCK_HEADS, PADDED) * scale
+    p = spread_list(weights, rows, there, group, HEADS, BLOCK_HEADS, PADDED)
     da = tl.load(query + own, mask=keep, other=0.0).to(tl.float32) * ds
     da *= tl.load(key + other, mask=keep, other=0.0).to(tl.float32)
     db = tl.load(grad_out + own, mask=keep, other=0.0).to(tl.float32) * p
     db *= tl.load(value + other, mask=keep, other=0.0).to(tl.float32)
     return da, db
-
-
-@triton.jit
-def listed(block, num_pairs, receivers, senders, PAIRS: tl.constexpr):
-    """A block of PAIRS pairs: (rows, there, receiver, sender), 64-bit."""
-    rows = tl.full([PAIRS], PAIRS, tl.int64) * block + tl.arange(0, PAIRS)
-    receiver = tl.load(receivers + rows, mask=rows < num_pairs, other=-1).to(tl.int64)
-    there = receiver >= 0
-    return rows, there, receiver, tl.load(senders + rows, mask=there, other=0).to(tl.int64)
 
 
 @triton.jit(do_not_specialize=["num_pairs"])

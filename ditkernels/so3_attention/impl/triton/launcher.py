@@ -1,0 +1,163 @@
+"""Launches the Triton kernels of SO(3) attention.
+
+logit_ij^h    = scale * sum_{(x,m), c in h} q_i,xm,c k_j,xm,c a_ij,x,c  (+ bias_ij^h)
+out_i,(o,m),c = sum_j p_ij^{h(c)} sum_paths (J,x,o) w_path,c g_ij,J,c
+                sum_{M,n} CG[J,x,o]_{M n m} Y_JM(r_j - r_i) v_j,(x,n),c
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ditkernels.so3_attention.impl.triton.backward_kernels import keys_kernel, rows_kernel, values_kernel
+from ditkernels.so3_attention.impl.triton.call import FIELDS, Call
+from ditkernels.so3_attention.impl.triton.forward_kernel import forward_kernel
+from ditkernels.so3_attention.impl.triton.pair_list import PairList, shared_gradients
+from ditkernels.triton.launch import launch
+from ditkernels.triton.schedule import Batch
+
+
+def forward(
+    form: str,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    fields: tuple[Tensor | None, ...],
+    offsets: Tensor,
+    lengths: Tensor,
+    pair_offsets: Tensor,
+    pair_stride: int,
+    mask: Tensor | None,
+    bias: Tensor | None,
+    scale: float,
+    exclude_self: bool,
+    irreps: str,
+    kind: str,
+    cutoff: float,
+) -> tuple[Tensor, Tensor]:
+    """out (T, Mo, H, D) in the dtype of q, and lse (T, H) float32."""
+    batch = Batch(offsets, lengths, pair_offsets, pair_stride, q.shape[0])
+    call = Call(form, q, fields, batch, scale, irreps, kind, cutoff)
+    out = q.new_empty(q.shape[0], call.couplings.outputs, *q.shape[2:])
+    lse = q.new_empty(q.shape[0], call.heads, dtype=torch.float32)
+    config = call.config("forward")
+    tiles = batch.tiles(config.receivers)
+    launch(
+        forward_kernel,
+        (tiles.capacity * call.groups(config),),
+        config,
+        query=q,
+        key=k,
+        value=v,
+        **call.pointers,
+        mask=mask,
+        bias=bias,
+        out=out,
+        lse=lse,
+        **tiles.arguments,
+        **batch.arguments,
+        scale=scale,
+        INTO=call.couplings.into,
+        **call.values,
+        **call.queries,
+        EXCLUDE_SELF=exclude_self,
+        RECEIVERS=config.receivers,
+        SENDERS=config.senders,
+        **call.sizes(config),
+        **call.radial,
+    )
+    return out, lse
+
+
+def backward(
+    form: str,
+    grad_out: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    fields: tuple[Tensor | None, ...],
+    offsets: Tensor,
+    lengths: Tensor,
+    pair_offsets: Tensor,
+    pair_stride: int,
+    mask: Tensor | None,
+    bias: Tensor | None,
+    scale: float,
+    exclude_self: bool,
+    irreps: str,
+    kind: str,
+    cutoff: float,
+    needs: tuple[bool, ...],
+) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor | None, ...], Tensor | None]:
+    """Gradients of q, k, v, of each field that ``needs`` asks for, and of the bias, in their dtypes."""
+    batch = Batch(offsets, lengths, pair_offsets, pair_stride, q.shape[0])
+    call = Call(form, q, fields, batch, scale, irreps, kind, cutoff)
+    *field_needs, bias_need = needs
+    wanted = {name for name, need in zip(FIELDS[form], field_needs, strict=True) if need}
+    num_pairs = batch.pairs(call.fields.get("a"), call.fields.get("index"), mask, bias)
+    weights, d_logits = (q.new_empty(num_pairs, call.heads, dtype=torch.float32) for _ in range(2))
+    receivers, senders = (q.new_empty(num_pairs, dtype=torch.int32) for _ in range(2))
+    dq, dk, dv = (torch.empty_like(x) for x in (q, k, v))
+
+    config = call.config("rows")
+    tiles = {config.receivers: batch.tiles(config.receivers)}
+    launch(
+        rows_kernel,
+        (tiles[config.receivers].capacity * call.groups(config),),
+        config,
+        query=q,
+        key=k,
+        value=v,
+        out=out,
+        lse=lse,
+        grad_out=grad_out,
+        **call.pointers,
+        mask=mask,
+        bias=bias,
+        d_query=dq,
+        weights=weights,
+        d_logits=d_logits,
+        receivers=receivers,
+        senders=senders,
+        **tiles[config.receivers].arguments,
+        **batch.arguments,
+        scale=scale,
+        INTO=call.couplings.into,
+        **call.values,
+        **call.queries,
+        EXCLUDE_SELF=exclude_self,
+        RECEIVERS=config.receivers,
+        SENDERS=config.senders,
+        **call.sizes(config),
+        **call.radial,
+    )
+    basis = ("positions", "index", "scaling", "logarithms")
+    of_keys = {"query": q, "d_key": dk, "d_logits": d_logits, "scale": scale, **call.queries}
+    of_values = {"grad_out": grad_out, "d_value": dv, "weights": weights, "OUT_OF": call.couplings.out_of}
+    for name, kernel, own in (
+        ("keys", keys_kernel, {**of_keys, **call.some(*basis, "a", "weight_a")}),
+        ("values", values_kernel, {**of_values, **call.values, **call.some(*basis, "g", "weight_g", "path_weight")}),
+    ):
+        config = call.config(name)
+        if config.senders not in tiles:
+            tiles[config.senders] = batch.tiles(config.senders)
+        launch(
+            kernel,
+            (tiles[config.senders].capacity * call.groups(config),),
+            config,
+            **own,
+            mask=mask,
+            **tiles[config.senders].arguments,
+            **batch.arguments,
+            EXCLUDE_SELF=exclude_self,
+            RECEIVERS=config.receivers,
+            SENDERS=config.senders,
+            **call.sizes(config),
+            **call.radial,
+        )
+    grads = shared_gradients(call, PairList(q, k, v, grad_out, weights, d_logits, receivers, senders), wanted)
+    d_fields = tuple(grads.get(name) for name in FIELDS[form])
+    return dq, dk, dv, d_fields, d_logits.to(bias.dtype) if bias_need and bias is not None else None

@@ -1,0 +1,186 @@
+"""Launches the kernels over the list of pairs: gradients of radial weights, path weights, scaling and positions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import triton
+from torch import Tensor
+
+from ditkernels.so3_attention.impl.triton.call import Call
+from ditkernels.so3_attention.impl.triton.pair_list_kernels import (
+    geometry_kernel,
+    query_radial_kernel,
+    value_radial_kernel,
+)
+from ditkernels.triton.displacements import positions_gradient
+from ditkernels.triton.launch import launch
+from ditkernels.triton.segments import Segments, reduce_segments, segments
+
+SPLITS = 32  # at most, of sums over all pairs that are as large as a weight
+PATH_SPLITS = 256  # of sums that are as large as the path weights
+
+BASIS = ("positions", "index", "scaling", "logarithms")
+
+
+@dataclass(frozen=True)
+class PairList:
+    """Tokens, and what the row pass says of pairs: weights p and gradients of the logits (P, H), receivers and senders
+    (P,).
+    """
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    grad_out: Tensor
+    weights: Tensor
+    d_logits: Tensor
+    receivers: Tensor
+    senders: Tensor
+
+    def __len__(self) -> int:
+        return self.weights.shape[0]
+
+    def some(self, *names: str) -> dict[str, Tensor | int]:
+        """Arguments of a kernel."""
+        arguments = {name: getattr(self, name) for name in (*names, "receivers", "senders")}
+        return {**arguments, "num_pairs": len(self)}
+
+
+def shared_gradients(call: Call, pairs: PairList, wanted: set[str]) -> dict[str, Tensor]:
+    """Gradients by field, of those wanted."""
+    grads: dict[str, Tensor] = {}
+    if "a" in wanted or "weight_a" in wanted:
+        name = "a" if call.form == "dense" else "weight_a"
+        grads[name] = _of_queries(call, pairs)
+    if wanted & {"g", "weight_g", "path_weight"}:
+        grads |= _of_values(call, pairs, wanted)
+    if wanted & {"scaling", "positions"}:
+        grads |= _of_geometry(call, pairs, wanted)
+    return grads
+
+
+def _splits(pairs: PairList, block: int, most: int, rows: int) -> int:
+    """Number of partial sums of `rows` rows: together an eighth of P rows at most."""
+    return max(1, min(most, triton.cdiv(len(pairs), block), len(pairs) // (8 * max(rows, 1))))
+
+
+def _of_queries(call: Call, pairs: PairList) -> Tensor:
+    """d_a (P, A, C), or d_weight_a (K, A, C)."""
+    config = call.config("radial")
+    dense = call.form == "dense"
+    like = call.fields["a" if dense else "weight_a"]
+    grad = torch.empty_like(like)
+    blocks = triton.cdiv(len(pairs), config.senders)
+    splits = blocks if dense else _splits(pairs, config.senders, SPLITS, call.count)
+    for x in range(call.couplings.irreps):
+        partials = None if dense else like.new_empty(splits, call.count, call.channels, dtype=torch.float32)
+        launch(
+            query_radial_kernel,
+            (splits * call.groups(config),),
+            config,
+            **pairs.some("query", "key", "d_logits"),
+            **call.some(*BASIS),
+            d_a=grad if dense else None,
+            partials=partials,
+            scale=call.scale,
+            X=x,
+            **call.queries,
+            SPLITS=splits,
+            PAIRS=config.senders,
+            **call.sizes(config),
+            **call.radial,
+        )
+        if partials is not None:
+            grad[:, x] = partials.sum(0)
+    return grad
+
+
+def _of_values(call: Call, pairs: PairList, wanted: set[str]) -> dict[str, Tensor]:
+    """d_g (P, J, C) or d_weight_g (K, J, C), and d_path_weight (W, C)."""
+    config = call.config("radial")
+    name = "g" if call.form == "dense" else "weight_g"
+    of_radial, of_paths = name in wanted, "path_weight" in wanted
+    like = call.fields[name]
+    grad = torch.empty_like(like) if of_radial else None
+    paths = call.couplings.paths
+    if call.form == "basis" and of_radial:
+        splits = _splits(pairs, config.senders, SPLITS, call.count)
+    elif of_paths:
+        splits = _splits(pairs, config.senders, PATH_SPLITS, len(paths))
+    else:
+        splits = triton.cdiv(len(pairs), config.senders)
+    summed = of_radial and call.form == "basis"
+    # A degree without a path is not visited by any of its programs.
+    path_sums = like.new_zeros(splits, len(paths), call.channels, dtype=torch.float32) if of_paths else None
+    for degree in range(call.couplings.degrees):
+        partials = like.new_empty(splits, call.count, call.channels, dtype=torch.float32) if summed else None
+        launch(
+            value_radial_kernel,
+            (splits * call.groups(config),),
+            config,
+            **pairs.some("value", "grad_out", "weights"),
+            **call.some(*BASIS, "path_weight", "g", "weight_g"),
+            d_g=grad if call.form == "dense" else None,
+            partials=partials,
+            partials_paths=path_sums,
+            J=degree,
+            **call.values,
+            PATHS=call.couplings.paths,
+            SPLITS=splits,
+            PAIRS=config.senders,
+            **call.sizes(config),
+            **call.radial,
+        )
+        if partials is not None:
+            grad[:, degree] = partials.sum(0)
+    grads = {name: grad} if of_radial else {}
+    if path_sums is not None:
+        grads["path_weight"] = path_sums.sum(0).to(call.fields["path_weight"].dtype)
+    return grads
+
+
+def _of_geometry(call: Call, pairs: PairList, wanted: set[str]) -> dict[str, Tensor]:
+    """d_scaling (S, J, K) and d_positions (T, 3)."""
+    config = call.config("geometry")
+    degrees, like = call.couplings.degrees, pairs.weights
+    of_scaling = "scaling" in wanted
+    rows = call.fields["scaling"].shape[0] if of_scaling else 0
+    runs = segments(call.fields["index"], pairs.receivers, rows) if of_scaling else None
+    d_delta = like.new_zeros(degrees, len(pairs), 3) if "positions" in wanted else None
+    d_scaling = like.new_empty(degrees, rows, call.count) if of_scaling else None
+    for degree in range(degrees):
+        partials = like.new_empty(runs.capacity, call.count) if of_scaling else None
+        launch(
+            geometry_kernel,
+            (runs.capacity if of_scaling else triton.cdiv(len(pairs), config.senders),),
+            config,
+            **pairs.some("query", "key", "value", "grad_out", "weights", "d_logits"),
+            **call.some(*BASIS, "path_weight", "g", "weight_a", "weight_g"),
+            d_delta=None if d_delta is None else d_delta[degree],
+            partials=partials,
+            **_chunks(runs),
+            scale=call.scale,
+            ROWS=rows,
+            J=degree,
+            **call.queries,
+            **call.values,
+            PATHS=call.couplings.paths,
+            PAIRS=config.senders,
+            **call.sizes(config),
+            **call.radial,
+        )
+        if of_scaling:
+            reduce_segments(partials, runs, d_scaling[degree])
+    grads = {}
+    if of_scaling:
+        grads["scaling"] = d_scaling.transpose(0, 1).to(call.fields["scaling"].dtype).contiguous()
+    if d_delta is not None:
+        grads["positions"] = positions_gradient(d_delta, call.batch)
+    return grads
+
+
+def _chunks(runs: Segments | None) -> dict[str, Tensor | None]:
+    names = {"order": "order", "starts": "starts", "chunks": "chunks", "table_rows": "rows"}
+    return {argument: None if runs is None else getattr(runs, name) for argument, name in names.items()}
