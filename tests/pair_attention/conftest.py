@@ -6,6 +6,8 @@ import pytest
 
 from ditkernels import _native
 from ditkernels.pair_attention.impl import BACKENDS, reference
+from ditkernels.triton import configs
+from ditkernels.triton.configs import Config, Key
 from tests.support.backends import mirror_of, poisoned_memory
 
 
@@ -13,6 +15,18 @@ from tests.support.backends import mirror_of, poisoned_memory
 def poisoned_empty():
     """Every uninitialized tensor holds NaN."""
     with poisoned_memory():
+        yield
+
+
+@pytest.fixture
+def small_blocks():
+    """Triton kernels with blocks of 4 receivers and 8 senders, so that few atoms have several."""
+
+    def choice(key: Key) -> Config:
+        heads = 1 if key.kernel == "rows" else max(1, 16 // configs.power_of_two(key.width))
+        return Config(4, 8, heads, features=16, warps=1, stages=1)
+
+    with configs.override(choice):
         yield
 
 
