@@ -62,7 +62,8 @@ def test_auto_takes_these_kernels(form):
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize(("irreps", "radial"), CASES)
 def test_rounding_is_at_most_twice_that_of_plain_pytorch(irreps, radial, dtype):
-    given = drugs(irreps, radial, dtype, [12, 16, 9], bias=True)
+    # The plain formula of 64 Bernstein functions overflows.
+    given = drugs(irreps, radial, dtype, (12, 16, 9), count=16, bias=True)
     cotangent = given.cotangent()
     exact_out, exact = given.to(torch.float64).gradients("reference", cotangent.double(), exclude_self=True)
     plain = given.requires_grad()
@@ -74,6 +75,19 @@ def test_rounding_is_at_most_twice_that_of_plain_pytorch(irreps, radial, dtype):
     for name in exact:
         assert found[name].dtype == leaves[name].dtype
         assert error(found[name], exact[name]) <= 2 * error(plain_gradients[name], exact[name]), name
+
+
+@pytest.mark.parametrize("dtype, limit", [(torch.bfloat16, 1.6e-2), (torch.float16, 2e-3)], ids=str)
+@pytest.mark.parametrize("irreps", ["natural-2", "parity-1"])
+def test_half_precision_with_64_functions(irreps, dtype, limit):
+    """About four units of rounding."""
+    given = drugs(irreps, "bernstein-scaled", dtype, (12, 16, 9), bias=True)
+    cotangent = given.cotangent()
+    exact_out, exact = given.to(torch.float64).gradients("reference", cotangent.double(), exclude_self=True)
+    out, found = on_device(given).gradients("triton", on_device(cotangent), exclude_self=True)
+    assert error(out, exact_out) <= limit
+    for name in exact:
+        assert error(found[name], exact[name]) <= limit, name
 
 
 @pytest.mark.parametrize(("irreps", "radial"), VARIANTS)
