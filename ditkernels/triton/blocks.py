@@ -72,3 +72,13 @@ def spread_list(x, rows, there, group, HEADS: tl.constexpr, BLOCK_HEADS: tl.cons
     place = rows[:, None] * HEADS + head[None, :]
     values = tl.load(x + place, mask=there[:, None] & (head < HEADS)[None, :], other=0.0)
     return tl.reshape(spread_heads(values[:, None, :], PADDED), [rows.shape[0], BLOCK_HEADS * PADDED])
+
+
+@triton.jit
+def settled(x):
+    """x, and an end to the search for its layout: a sum over an axis of one element.
+
+    Without it the compiler computes what leads to an operand of a matrix product in the layout of that operand, which
+    every warp of a program holds in full: all of it as many times as there are warps, and in as many registers.
+    """
+    return tl.sum(x[:, :, None], axis=2)

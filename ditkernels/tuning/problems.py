@@ -83,10 +83,11 @@ class Call:
 
 
 def every_problem() -> list[Problem]:
-    """Every form and dtype of both operators; SO(3) attention at L = 1 and 2 and with both parities."""
+    """Every form and dtype of both operators, SO(3) attention at L = 1 and 2; and DiTMC's with both parities."""
     pair = [Problem("pair_attention", form, dtype) for form in PAIR_FORMS for dtype in DTYPES]
-    so3 = [Problem("so3_attention", form, dtype, name) for form in SO3_FORMS for name in IRREPS for dtype in DTYPES]
-    return pair + so3
+    natural = ("L = 1", "L = 2")
+    so3 = [Problem("so3_attention", form, dtype, name) for form in SO3_FORMS for name in natural for dtype in DTYPES]
+    return [*pair, *so3, Problem("so3_attention", "basis", torch.bfloat16, "L = 1, both parities")]
 
 
 def call(problem: Problem, device: torch.device | str) -> Call:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from ditkernels.triton.blocks import settled
+
 
 @triton.jit
 def features_of(
@@ -74,7 +76,8 @@ def projected(
     b = a
     for start in range(0, INNER, FEATURES):
         feature = start + tl.arange(0, FEATURES)
-        x = features_of(rows, there, receiver, sender, feature, e, positions, v1, INNER, FORM, False).to(DOT)
+        x = features_of(rows, there, receiver, sender, feature, e, positions, v1, INNER, FORM, False)
+        x = settled(x.to(DOT))
         keep = (feature < INNER)[:, None] & exists[None, :]
         place = feature[:, None] * CHANNELS + channel[None, :]
         w = tl.load(weight_a + place, mask=keep, other=0.0).to(DOT)

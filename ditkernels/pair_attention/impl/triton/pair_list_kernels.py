@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 
 from ditkernels.pair_attention.impl.triton.modulation import features_of
-from ditkernels.triton.blocks import channels_of, listed, spread_list
+from ditkernels.triton.blocks import channels_of, listed, settled, spread_list
 from ditkernels.triton.segments import chunk
 
 
@@ -114,12 +114,12 @@ def weights_kernel(
             x = ((row[None, :] == feature[:, None]) & there[None, :]).to(tl.float32)
         else:
             x = features_of(rows, there, receiver, sender, feature, e, positions, v1, INNER, FORM, True)
-        x = x.to(DOT)
+        x = settled(x.to(DOT))
         if partials_b is None:
-            sum_a = tl.dot(x, (da + db).to(DOT), sum_a, input_precision="ieee")
+            sum_a = tl.dot(x, settled((da + db).to(DOT)), sum_a, input_precision="ieee")
         else:
-            sum_a = tl.dot(x, da.to(DOT), sum_a, input_precision="ieee")
-            sum_b = tl.dot(x, db.to(DOT), sum_b, input_precision="ieee")
+            sum_a = tl.dot(x, settled(da.to(DOT)), sum_a, input_precision="ieee")
+            sum_b = tl.dot(x, settled(db.to(DOT)), sum_b, input_precision="ieee")
     channel, exists = channels_of(group, HEADS, WIDTH, BLOCK_HEADS, PADDED)
     place = (split * INNER + feature)[:, None].to(tl.int64) * CHANNELS + channel[None, :]
     keep = (feature < INNER)[:, None] & exists[None, :]
@@ -270,11 +270,11 @@ def features_kernel(
             keep = real[None, :] & exists[:, None]
             w = tl.load(weight_a + place, mask=keep, other=0.0).to(DOT)
             if weight_b is None:
-                dx = tl.dot((da + db).to(DOT), w, dx, input_precision="ieee")
+                dx = tl.dot(settled((da + db).to(DOT)), w, dx, input_precision="ieee")
             else:
-                dx = tl.dot(da.to(DOT), w, dx, input_precision="ieee")
+                dx = tl.dot(settled(da.to(DOT)), w, dx, input_precision="ieee")
                 w = tl.load(weight_b + place, mask=keep, other=0.0).to(DOT)
-                dx = tl.dot(db.to(DOT), w, dx, input_precision="ieee")
+                dx = tl.dot(settled(db.to(DOT)), w, dx, input_precision="ieee")
         if FORM == "projected":
             inside = (rows < num_pairs)[:, None] & real[None, :]
             tl.store(d_e + rows[:, None] * INNER + feature[None, :], dx.to(d_e.dtype.element_ty), mask=inside)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from ditkernels.so3_attention.impl.triton.forward_kernel import coupled, irrep_product, path_count
+from ditkernels.so3_attention.impl.triton.forward_kernel import coupled, coupled_by, irrep_product, path_count
 from ditkernels.so3_attention.impl.triton.geometry import direction, harmonics, scaled
 from ditkernels.so3_attention.impl.triton.weights import components, tile_basis, tile_weight
 from ditkernels.triton.blocks import allowed_pairs, channels_of, locate, spread_heads, sum_heads
@@ -63,8 +63,8 @@ def rows_kernel(
     SENDERS: tl.constexpr,
     BLOCK_HEADS: tl.constexpr,
 ):
-    """d_query of RECEIVERS atoms; p and the gradients of the logits (P, H); and the list of pairs: receivers and
-    senders (P,), receiver -1 for a pair that is not allowed.
+    """p and the gradients of the logits (P, H) of RECEIVERS atoms, and the list of pairs: receivers and senders (P,),
+    receiver -1 for a pair that is not allowed. Also d_query, unless it is None.
     """
     CHANNELS: tl.constexpr = HEADS * WIDTH
     GROUPS: tl.constexpr = (HEADS + BLOCK_HEADS - 1) // BLOCK_HEADS
@@ -95,8 +95,9 @@ def rows_kernel(
     )
 
     dq = ()
-    for _m in tl.static_range(MQ):
-        dq = dq + (tl.zeros([RECEIVERS, SENDERS, LANES], tl.float32),)
+    if d_query is not None:
+        for _m in tl.static_range(MQ):
+            dq = dq + (tl.zeros([RECEIVERS, SENDERS, LANES], tl.float32),)
     for start in range(0, stride.to(tl.int32), SENDERS):
         j = start + tl.arange(0, SENDERS)
         allowed = allowed_pairs(i, j, n, pair + i[:, None] * stride + j[None, :], mask, EXCLUDE_SELF)
@@ -145,22 +146,22 @@ def rows_kernel(
 
         ux, uy, uz, _r, _i = direction(positions, sender, receiver, there)
         y = harmonics(ux, uy, uz, DEGREES)
-        gj = ()
+        total = tl.zeros([RECEIVERS, SENDERS, LANES], tl.float32)
         for J in tl.static_range(DEGREES):
             if a is None:
                 rho = scaled(phi, row, listed, scaling, J, DEGREES, COUNT, BLOCK)
-            gj = gj + (
-                tile_weight(g, weight_g, rho, rows, keep, channel, exists, J, DEGREES, CHANNELS, COUNT, BLOCK, DOT),
-            )
-        total = tl.zeros([RECEIVERS, SENDERS, LANES], tl.float32)
-        for m in tl.static_range(OUTPUTS):
-            total += go[m] * coupled(v, y, gj, w, INTO[m], total)
+            gj = tile_weight(g, weight_g, rho, rows, keep, channel, exists, J, DEGREES, CHANNELS, COUNT, BLOCK, DOT)
+            of_degree = tl.zeros([RECEIVERS, SENDERS, LANES], tl.float32)
+            for m in tl.static_range(OUTPUTS):
+                of_degree += go[m] * coupled_by(v, y, w, INTO[m], J, total)
+            total += gj * of_degree
         ds = p * (sum_heads(total, BLOCK_HEADS) - delta)
-        wide = spread_heads(ds, PADDED)
-        added = ()
-        for m in tl.static_range(MQ):
-            added = added + (dq[m] + wide * ax[QUERIES[m]] * k[m],)
-        dq = added
+        if d_query is not None:
+            wide = spread_heads(ds, PADDED)
+            added = ()
+            for m in tl.static_range(MQ):
+                added = added + (dq[m] + wide * ax[QUERIES[m]] * k[m],)
+            dq = added
 
         written = (i < stride)[:, None] & (j < stride)[None, :]
         tl.store(d_logits + places, ds, mask=written[:, :, None] & real_heads)
@@ -172,18 +173,19 @@ def rows_kernel(
             of = (token + j)[None, :] + tl.zeros_like(place)
             tl.store(senders + place, of.to(tl.int32), mask=written)
 
-    own = (token + i)[:, None] * (MQ * CHANNELS) + channel[None, :]
-    for m in tl.static_range(MQ):
-        tl.store(
-            d_query + own + m * CHANNELS,
-            (tl.sum(dq[m], axis=1) * scale).to(d_query.dtype.element_ty),
-            mask=(i < stride)[:, None] & exists[None, :],
-        )
+    if d_query is not None:
+        own = (token + i)[:, None] * (MQ * CHANNELS) + channel[None, :]
+        for m in tl.static_range(MQ):
+            tl.store(
+                d_query + own + m * CHANNELS,
+                (tl.sum(dq[m], axis=1) * scale).to(d_query.dtype.element_ty),
+                mask=(i < stride)[:, None] & exists[None, :],
+            )
 
 
 @triton.jit(do_not_specialize=["pair_stride"])
-def keys_kernel(
-    query,
+def tokens_kernel(
+    others,
     positions,
     a,
     weight_a,
@@ -191,7 +193,7 @@ def keys_kernel(
     scaling,
     logarithms,
     mask,
-    d_key,
+    d_own,
     d_logits,
     tile_count,
     tile_molecule,
@@ -201,6 +203,7 @@ def keys_kernel(
     pair_offsets,
     pair_stride,
     scale,
+    OF_QUERIES: tl.constexpr,
     QUERIES: tl.constexpr,
     IRREPS: tl.constexpr,
     DEGREES: tl.constexpr,
@@ -218,7 +221,10 @@ def keys_kernel(
     SENDERS: tl.constexpr,
     BLOCK_HEADS: tl.constexpr,
 ):
-    """d_key of SENDERS atoms: sum_i scale ds_ij a_ij q_i."""
+    """d_query of RECEIVERS atoms, sum_j scale ds_ij a_ij k_j, or d_key of SENDERS atoms, sum_i scale ds_ij a_ij q_i.
+
+    others: the keys or the queries
+    """
     CHANNELS: tl.constexpr = HEADS * WIDTH
     GROUPS: tl.constexpr = (HEADS + BLOCK_HEADS - 1) // BLOCK_HEADS
     MQ: tl.constexpr = len(QUERIES)
@@ -228,19 +234,27 @@ def keys_kernel(
     first, n, token, pair, stride = locate(tile, tile_molecule, tile_first, offsets, lengths, pair_offsets, pair_stride)
     channel, exists = channels_of(group, HEADS, WIDTH, BLOCK_HEADS, PADDED)
     head = group * BLOCK_HEADS + tl.arange(0, BLOCK_HEADS)
+    i = first + tl.arange(0, RECEIVERS)
     j = first + tl.arange(0, SENDERS)
+    STEP: tl.constexpr = SENDERS if OF_QUERIES else RECEIVERS
     lane = channel[None, None, :]
     real = exists[None, None, :]
-    dk = ()
+    total = ()
     for _m in tl.static_range(MQ):
-        dk = dk + (tl.zeros([RECEIVERS, SENDERS, BLOCK_HEADS * PADDED], tl.float32),)
-    for start in range(0, n, RECEIVERS):
-        i = start + tl.arange(0, RECEIVERS)
+        total = total + (tl.zeros([RECEIVERS, SENDERS, BLOCK_HEADS * PADDED], tl.float32),)
+    for start in range(0, n, STEP):
+        if OF_QUERIES:
+            j = start + tl.arange(0, SENDERS)
+            other = (token + j)[None, :, None]
+            inside = (j < n)[None, :, None]
+        else:
+            i = start + tl.arange(0, RECEIVERS)
+            other = (token + i)[:, None, None]
+            inside = (i < n)[:, None, None]
         allowed = allowed_pairs(i, j, n, pair + i[:, None] * stride + j[None, :], mask, EXCLUDE_SELF)
         there = allowed[:, :, None]
         rows = (pair + i[:, None] * stride + j[None, :])[:, :, None]
-        receiver = (token + i)[:, None, None]
-        q = components(query, receiver * (MQ * CHANNELS) + lane, (i < n)[:, None, None] & real, MQ, CHANNELS)
+        x = components(others, other * (MQ * CHANNELS) + lane, inside & real, MQ, CHANNELS)
         places = rows * HEADS + head[None, None, :]
         ds = tl.load(d_logits + places, mask=there & (head < HEADS)[None, None, :], other=0.0)
         wide = spread_heads(ds, PADDED)
@@ -267,21 +281,25 @@ def keys_kernel(
         else:
             rho = 0
         ax = ()
-        for x in tl.static_range(IRREPS):
+        for irrep in tl.static_range(IRREPS):
             value = tile_weight(
-                a, weight_a, rho, rows, there & real, channel, exists, x, IRREPS, CHANNELS, COUNT, BLOCK, DOT
+                a, weight_a, rho, rows, there & real, channel, exists, irrep, IRREPS, CHANNELS, COUNT, BLOCK, DOT
             )
             ax = ax + (value * wide,)
         added = ()
         for m in tl.static_range(MQ):
-            added = added + (dk[m] + ax[QUERIES[m]] * q[m],)
-        dk = added
-    own = (token + j)[:, None] * (MQ * CHANNELS) + channel[None, :]
+            added = added + (total[m] + ax[QUERIES[m]] * x[m],)
+        total = added
+    if OF_QUERIES:
+        atoms = first + tl.arange(0, RECEIVERS)
+    else:
+        atoms = first + tl.arange(0, SENDERS)
+    own = (token + atoms)[:, None] * (MQ * CHANNELS) + channel[None, :]
     for m in tl.static_range(MQ):
         tl.store(
-            d_key + own + m * CHANNELS,
-            (tl.sum(dk[m], axis=0) * scale).to(d_key.dtype.element_ty),
-            mask=(j < stride)[:, None] & exists[None, :],
+            d_own + own + m * CHANNELS,
+            (tl.sum(total[m], axis=1 if OF_QUERIES else 0) * scale).to(d_own.dtype.element_ty),
+            mask=(atoms < stride)[:, None] & exists[None, :],
         )
 
 

@@ -190,3 +190,13 @@ def coupled(values, y, u, w, GROUP: tl.constexpr, like):
     for t in tl.static_range(len(GROUP)):
         total += turned(values, y, GROUP[t][2]) * w[GROUP[t][0]] * u[GROUP[t][1]]
     return total
+
+
+@triton.jit
+def coupled_by(values, y, w, GROUP: tl.constexpr, DEGREE: tl.constexpr, like):
+    """The paths of one degree in :func:`coupled`, without u."""
+    total = tl.zeros(like.shape, tl.float32)
+    for t in tl.static_range(len(GROUP)):
+        if GROUP[t][1] == DEGREE:
+            total += turned(values, y, GROUP[t][2]) * w[GROUP[t][0]]
+    return total

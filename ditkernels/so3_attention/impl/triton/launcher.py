@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ditkernels.so3_attention.impl.triton.backward_kernels import keys_kernel, rows_kernel, values_kernel
+from ditkernels.so3_attention.impl.triton.backward_kernels import rows_kernel, tokens_kernel, values_kernel
 from ditkernels.so3_attention.impl.triton.call import FIELDS, Call
 from ditkernels.so3_attention.impl.triton.forward_kernel import forward_kernel
 from ditkernels.so3_attention.impl.triton.pair_list import PairList, shared_gradients
@@ -102,6 +102,8 @@ def backward(
     receivers, senders = (q.new_empty(num_pairs, dtype=torch.int32) for _ in range(2))
     dq, dk, dv = (torch.empty_like(x) for x in (q, k, v))
 
+    # With many components a program has no registers left for sums of as many.
+    apart = form == "basis" and q.shape[1] >= 8
     config = call.config("rows")
     tiles = {config.receivers: batch.tiles(config.receivers)}
     launch(
@@ -117,7 +119,7 @@ def backward(
         **call.pointers,
         mask=mask,
         bias=bias,
-        d_query=dq,
+        d_query=None if apart else dq,
         weights=weights,
         d_logits=d_logits,
         receivers=receivers,
@@ -135,22 +137,26 @@ def backward(
         **call.radial,
     )
     basis = ("positions", "index", "scaling", "logarithms")
-    of_keys = {"query": q, "d_key": dk, "d_logits": d_logits, "scale": scale, **call.queries}
+    of_logits = {"d_logits": d_logits, "scale": scale, **call.queries, **call.some(*basis, "a", "weight_a")}
     of_values = {"grad_out": grad_out, "d_value": dv, "weights": weights, "OUT_OF": call.couplings.out_of}
-    for name, kernel, own in (
-        ("keys", keys_kernel, {**of_keys, **call.some(*basis, "a", "weight_a")}),
+    kernels = [
+        ("tokens", tokens_kernel, {"others": q, "d_own": dk, "OF_QUERIES": False, **of_logits}),
         ("values", values_kernel, {**of_values, **call.values, **call.some(*basis, "g", "weight_g", "path_weight")}),
-    ):
+    ]
+    if apart:
+        kernels.append(("tokens", tokens_kernel, {"others": k, "d_own": dq, "OF_QUERIES": True, **of_logits}))
+    for name, kernel, own in kernels:
         config = call.config(name)
-        if config.senders not in tiles:
-            tiles[config.senders] = batch.tiles(config.senders)
+        block = config.receivers if own.get("OF_QUERIES") else config.senders
+        if block not in tiles:
+            tiles[block] = batch.tiles(block)
         launch(
             kernel,
-            (tiles[config.senders].capacity * call.groups(config),),
+            (tiles[block].capacity * call.groups(config),),
             config,
             **own,
             mask=mask,
-            **tiles[config.senders].arguments,
+            **tiles[block].arguments,
             **batch.arguments,
             EXCLUDE_SELF=exclude_self,
             RECEIVERS=config.receivers,

@@ -17,7 +17,7 @@ import triton.language as tl
 from ditkernels.so3_attention.impl.triton.forward_kernel import irrep_product
 from ditkernels.so3_attention.impl.triton.geometry import direction, harmonic_slope, harmonics, scaled
 from ditkernels.so3_attention.impl.triton.weights import basis_of, components, project
-from ditkernels.triton.blocks import channels_of, listed, spread_list
+from ditkernels.triton.blocks import channels_of, listed, settled, spread_list
 from ditkernels.triton.segments import chunk
 
 
@@ -57,6 +57,12 @@ def path_product(v, go, y, PATH: tl.constexpr):
     for t in tl.static_range(1, len(PATH[1])):
         total += (PATH[1][t][3] * y[PATH[1][t][0]]) * (v[PATH[1][t][1]] * go[PATH[1][t][2]])
     return total
+
+
+@triton.jit
+def one_path(path_weight, channel, exists, PATH: tl.constexpr, CHANNELS: tl.constexpr):
+    """The weights of one path, (1, channels)."""
+    return tl.load(path_weight + PATH * CHANNELS + channel, mask=exists, other=0.0).to(tl.float32)[None, :]
 
 
 @triton.jit
@@ -155,7 +161,7 @@ def query_radial_kernel(
                 rows, there, receiver, sender, positions, index, logarithms, COUNT, BLOCK, KIND, CUTOFF, WIDE
             )
             rho = scaled(phi, row, there, scaling, 0, DEGREES, COUNT, BLOCK)
-            total = tl.dot(tl.trans(rho).to(DOT), da.to(DOT), total, input_precision="ieee")
+            total = tl.dot(tl.trans(settled(rho.to(DOT))), settled(da.to(DOT)), total, input_precision="ieee")
     if d_a is None:
         k = tl.arange(0, BLOCK)
         place = (split * COUNT + k)[:, None].to(tl.int64) * CHANNELS + channel[None, :]
@@ -254,7 +260,7 @@ def value_radial_kernel(
             place = (rows * DEGREES + J)[:, None] * CHANNELS + channel[None, :]
             tl.store(d_g + place, dg.to(d_g.dtype.element_ty), mask=(rows < num_pairs)[:, None] & exists[None, :])
         if partials is not None:
-            total = tl.dot(tl.trans(rho).to(DOT), dg.to(DOT), total, input_precision="ieee")
+            total = tl.dot(tl.trans(settled(rho.to(DOT))), settled(dg.to(DOT)), total, input_precision="ieee")
     if partials is not None:
         k = tl.arange(0, BLOCK)
         place = (split * COUNT + k)[:, None].to(tl.int64) * CHANNELS + channel[None, :]
@@ -359,12 +365,11 @@ def geometry_kernel(
                 there, receiver, sender, group, value, grad_out, VALUES, OUTPUTS, HEADS, WIDTH, PADDED, BLOCK_HEADS
             )
             p = spread_list(weights, rows, there, group, HEADS, BLOCK_HEADS, PADDED)
-            w = components(path_weight, channel[None, :], exists[None, :], NUM_PATHS, CHANNELS)
             if g is None:
                 dg = tl.zeros([PAIRS, BLOCK_HEADS * PADDED], tl.float32)
                 for t in tl.static_range(NUM_PATHS):
                     if PATHS[t][0] == J:
-                        dg += path_product(v, go, y, PATHS[t]) * w[t]
+                        dg += path_product(v, go, y, PATHS[t]) * one_path(path_weight, channel, exists, t, CHANNELS)
                 d_rho = onto_basis(d_rho, dg * p, weight_g, channel, exists, J, DEGREES, CHANNELS, COUNT, BLOCK, DOT)
                 if J == 0:
                     for x in tl.static_range(IRREPS):
@@ -395,6 +400,7 @@ def geometry_kernel(
                 gj = gj * p
                 added = ()
                 for m in tl.static_range(2 * J + 1):
+                    w = components(path_weight, channel[None, :], exists[None, :], NUM_PATHS, CHANNELS)
                     coupling = harmonic_coupling(v, go, w, FIRST + m, PATHS, gj)
                     added = added + (dy[m] + tl.sum(gj * coupling, axis=1),)
                 dy = added
@@ -442,7 +448,7 @@ def onto_basis(
     k = tl.arange(0, BLOCK)
     place = (k * PARTS + PART)[None, :] * CHANNELS + channel[:, None]
     w = tl.load(weight + place, mask=(k < COUNT)[None, :] & exists[:, None], other=0.0)
-    return tl.dot(d_weight.to(DOT), w.to(DOT), d_rho, input_precision="ieee")
+    return tl.dot(settled(d_weight.to(DOT)), w.to(DOT), d_rho, input_precision="ieee")
 
 
 @triton.jit

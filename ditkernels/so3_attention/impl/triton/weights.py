@@ -6,6 +6,7 @@ import triton
 import triton.language as tl
 
 from ditkernels.so3_attention.impl.triton.geometry import direction, radial_functions
+from ditkernels.triton.blocks import settled
 
 
 @triton.jit
@@ -58,7 +59,7 @@ def project(
     k = tl.arange(0, BLOCK)
     place = (k * PARTS + PART)[:, None] * CHANNELS + channel[None, :]
     w = tl.load(weight + place, mask=(k < COUNT)[:, None] & exists[None, :], other=0.0)
-    return tl.dot(rho.to(DOT), w.to(DOT), input_precision="ieee")
+    return settled(tl.dot(settled(rho.to(DOT)), w.to(DOT), input_precision="ieee"))
 
 
 @triton.jit
