@@ -56,8 +56,8 @@ def command(
     matrix instructions of each; then bytes moved, operations, and the time that the bandwidth and the peak rate in the
     GPU's datasheet allow at best.
 
-    No GPU is needed. The exit code is 1 if a kernel spills registers, or has a product of half-precision matrices and
-    no matrix instruction.
+    No GPU is needed. The exit code is 1 if a kernel spills registers (with --check: more than in the table), or has a
+    product of half-precision matrices and no matrix instruction.
     """
     from ditkernels.triton.support import interpreted
     from ditkernels.tuning import problems, report

@@ -16,12 +16,17 @@ GOOD = Row("dense bfloat16", "forward", "forward_kernel", "sm_90", "4 x 16 x 1",
 def test_nothing_to_complain_about():
     assert complaints([GOOD, replace(GOOD, products=0, matrix=0)], None) == []
     assert complaints([replace(GOOD, registers=90)], [GOOD]) == []
+    assert complaints([replace(GOOD, spills=8)], [replace(GOOD, spills=8)]) == []
+
+
+def test_without_a_table_every_spill_is_said():
+    assert complaints([replace(GOOD, spills=8)], None) == [f"{GOOD.name}: 8 spilled"]
 
 
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        ({"spills": 16}, "16 spilled"),
+        ({"spills": 16}, "16 spilled, 0 in the kept table"),
         ({"matrix": 0}, "no matrix instruction for 2 products"),
         ({"registers": 97}, "97 registers, 96 in the kept table"),
         ({"kernel": "new_kernel"}, "is not in the kept table"),

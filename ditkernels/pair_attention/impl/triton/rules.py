@@ -26,7 +26,7 @@ def rule(key: Key) -> Config:
     elif key.kernel == "backward":
         config = Config(4, 16, 1, 0, 4, 2)
     elif key.kernel == "weights":
-        config = Config(1, 32, heads, 32, 4, 2)
+        config = Config(1, 32, heads, 32, 8 if single else 4, 2)
     elif key.kernel == "features":
         config = Config(1, 32, 1, 16 if single else 32, 8, 2)
     elif key.kernel == "rows":

@@ -15,12 +15,13 @@ def rule(key: Key) -> Config:
     A program holds a tensor per component in registers, 9 to 36 of them at L = 2, so that tiles are small: 16 pairs,
     the least that a matrix product takes, of one head.
     """
+    single = key.dtype == "float32"
     if key.kernel in ("forward", "values"):
-        config = Config(4, 4, 1, 0, 8, 1)
+        config = Config(8, 2, 1, 0, 8, 1) if single else Config(4, 4, 1, 0, 8, 1)
     elif key.kernel == "rows":
         config = Config(8, 2, 1, 0, 8, 1)
     elif key.kernel == "tokens":
-        config = Config(4, 4, 1, 0, 4, 1)
+        config = Config(4, 4, 1, 0, 8 if single else 4, 1)
     elif key.kernel in ("radial", "geometry"):
         config = Config(1, 16, 1, 0, 8, 1)
     else:
