@@ -99,9 +99,9 @@ def guaranteed_symmetries(config: DiTMCConfig) -> tuple[str, ...]:
 
 
 def available_impls(config: DiTMCConfig) -> list[str]:
-    """The implementations that run this network's attention on the CPU."""
+    """The implementations that run this network's attention on the CPU, in float64 too."""
     of_operator = so3_attention_impls if config.equivariant else pair_attention_impls
-    return of_operator(torch.device("cpu"))
+    return of_operator(torch.device("cpu"), torch.float64)
 
 
 @torch.no_grad()

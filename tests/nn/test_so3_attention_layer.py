@@ -14,7 +14,7 @@ CU_SEQLENS = torch.tensor([0, 3, 5, 6], dtype=torch.int32)
 PAIRS = 14
 
 
-@pytest.fixture(params=available_impls(torch.device("cpu")))
+@pytest.fixture(params=available_impls(torch.device("cpu"), torch.float64))
 def impl(request):
     return request.param
 
