@@ -96,7 +96,8 @@ def backward(
     batch = Batch(offsets, lengths, pair_offsets, pair_stride, q.shape[0])
     call = Call(form, q, fields, batch, scale, irreps, kind, cutoff)
     *field_needs, bias_need = needs
-    wanted = {name for name, need in zip(FIELDS[form], field_needs, strict=True) if need}
+    given = zip(FIELDS[form], field_needs, strict=True)
+    wanted = {name for name, need in given if need and call.fields[name] is not None}
     num_pairs = batch.pairs(call.fields.get("a"), call.fields.get("index"), mask, bias)
     weights, d_logits = (q.new_empty(num_pairs, call.heads, dtype=torch.float32) for _ in range(2))
     receivers, senders = (q.new_empty(num_pairs, dtype=torch.int32) for _ in range(2))
