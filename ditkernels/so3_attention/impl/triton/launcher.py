@@ -11,8 +11,8 @@ more the basis form has a launch of its own for queries; one more schedule where
     a, or weight_a          one launch per irrep of the queries, and a sum of partials for weight_a
     g, or weight_g          one launch per filter degree, and a sum of partials for weight_g
     path_weight             in the launches of g, and a sum of partials
-    scaling                 the sort of the pairs by table row (10 small launches of PyTorch), then one launch per filter
-                            degree and one that sums chunks
+    scaling                 the sort of the pairs by table row (10 small launches of PyTorch), then one launch per
+                            filter degree and one that sums chunks
     positions               in the launches of the scaling, or as many of its own, and 2 launches
 
 Elements moved per pair from and to memory, C = H * D, A irreps of queries, J filter degrees (tokens, weights and tables
