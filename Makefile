@@ -1,23 +1,27 @@
 # make run    conformers of well-known drugs: out/conformers.sdf, out/conformers.png and a table of speeds
 # make test   style checks and all tests, as CI runs them
-# make bench  the benchmarks
+# make bench  the benchmarks: tables, and results, page and plots in the folder BENCH; SELECTION=full measures everything
+# make bench-gpu  tests and benchmarks on one GPU, under 9 minutes; not yet run on a GPU
 #
 # PYTHON  interpreter that makes the virtual environment (3.10 or later)
 # VENV    where the virtual environment is made
 # TORCH   what pip installs as torch: another version, or the path of a wheel built for your CUDA
 # JOBS    test processes
+# BENCH   where `make bench` writes its results
 # Set them in the environment, or on every command line: make run TORCH=torch==2.12.0
 
 PYTHON ?= python3
 VENV   ?= .venv
 TORCH  ?= $(shell grep '^torch==' requirements.txt)
 JOBS   ?= 2
+BENCH  ?= out/bench
+SELECTION ?= core
 
 BIN     = $(VENV)/bin
 PIP     = $(BIN)/python -m pip --disable-pip-version-check
 SOURCES = $(shell find csrc -name '*.cpp' -o -name '*.h')
 
-.PHONY: run test lint bench install clean FORCE
+.PHONY: run test lint bench bench-gpu install clean FORCE
 .DELETE_ON_ERROR:
 
 run: install
@@ -38,7 +42,11 @@ lint: install
 	$(BIN)/ruff format --check .
 
 bench: install
-	$(BIN)/python -m pytest benchmarks
+	$(BIN)/python -m pytest benchmarks --selection $(SELECTION) --results $(BENCH)
+
+# Needs a torch that sees the GPU: make bench-gpu TORCH=torch==... or a wheel for your CUDA. Exit code 4: no GPU.
+bench-gpu: install
+	$(BIN)/python benchmarks/gpu/run.py --results $(BENCH)
 
 install: $(VENV)/built
 

@@ -1,1 +1,4 @@
-"""Benchmarks: `pytest benchmarks` measures, `python -m benchmarks.report` writes the tables of the README."""
+"""The benchmark suite: `make bench` measures, `ditkernels bench report` writes tables and plots. See README.md here.
+
+Imports flow one way: {conftest, gpu, quick} -> report -> results -> measure -> contestants -> cases.
+"""

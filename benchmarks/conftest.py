@@ -1,74 +1,63 @@
-"""Collects what the benchmarks measure, prints it as tables at the end, and writes it to a file on request.
+"""Measures cases, prints them as tables at the end, and writes results where it is told to.
 
-    pytest benchmarks                      all of it
-    pytest benchmarks -k pair_attention    speed and memory of one operator
-    pytest benchmarks -k so3               of the other
-    pytest benchmarks -k sampling          networks
-    pytest benchmarks --save-results       also write benchmarks/results/<device>.json
-
-Sections that a run did not measure stay in the file as they were, with the date and machine they were measured on.
+pytest benchmarks                        the core selection, a few minutes
+pytest benchmarks --selection full       everything a CPU can do, half an hour and more
+pytest benchmarks -k "so3 and basis"     a part
+pytest benchmarks --results out/bench    also write results, page and plots into a folder
 """
 
 from __future__ import annotations
 
-import importlib
-import json
-import os
 from pathlib import Path
 
 import pytest
+import torch
 
-from benchmarks.environment import environment, result_name
-from benchmarks.tables import as_text, tables
+from benchmarks import result_files as results
+from benchmarks.cases import SELECTIONS, every, select
+from benchmarks.measure import ceilings
+from benchmarks.measure.environment import environment, result_name
 
-RESULTS = Path(__file__).parent / "results"
+DEVICE = torch.device("cpu")
 
 
 def pytest_addoption(parser):
-    parser.addoption("--save-results", action="store_true", help="write benchmarks/results/<device>.json")
+    group = parser.getgroup("ditkernels")
+    group.addoption("--selection", choices=SELECTIONS, default="core", help="which cases to measure (default: core)")
+    group.addoption("--results", type=Path, metavar="FOLDER", help="write results, page and plots into a folder")
 
 
-class Results:
-    """Rows by section, each section with the environment it was measured in."""
-
-    def __init__(self):
-        self.sections: dict[str, dict] = {}
-
-    def add(self, section: str, row: dict, **shared) -> None:
-        """Append a row; `shared` are values of the whole section."""
-        entry = self.sections.setdefault(section, {"environment": environment(), **shared, "rows": []})
-        entry["rows"].append(row)
-
-    def save(self, path: Path) -> None:
-        kept = json.loads(path.read_text()) if path.exists() else {}
-        path.parent.mkdir(exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_text(json.dumps({**kept, **self.sections}, indent=1) + "\n")
-        os.replace(partial, path)
+def pytest_generate_tests(metafunc):
+    if "case" in metafunc.fixturenames:
+        cases = select(metafunc.config.getoption("--selection"))
+        metafunc.parametrize("case", cases, ids=lambda case: case.name.replace(" ", "-"))
 
 
 def pytest_configure(config):
-    config.ditkernels_results = Results()
-    # torch.compile keeps 8 graphs of a function, and goes on without compiling; every case needs one of its own.
-    dynamo = importlib.import_module("torch._dynamo")
-    dynamo.config.recompile_limit = 256
-    dynamo.config.fail_on_recompile_limit_hit = True
+    config.ditkernels_records = []
 
 
 @pytest.fixture
-def results(pytestconfig) -> Results:
-    return pytestconfig.ditkernels_results
+def records(pytestconfig) -> list[dict]:
+    """Where the records of this run are collected."""
+    return pytestconfig.ditkernels_records
 
 
 @pytest.hookimpl(trylast=True)  # below the table of pytest-benchmark
 def pytest_terminal_summary(terminalreporter, config):
-    results = config.ditkernels_results
-    if not results.sections:
+    records = config.ditkernels_records
+    if not records:
         return
-    for table in tables(results.sections):
+    from benchmarks.report import page
+    from benchmarks.report.tables import as_text, tables
+
+    run = environment(DEVICE) | {"ceilings": ceilings.measured(DEVICE, {record["dtype"] for record in records})}
+    found = results.merged(results.load(Path("none")), run, records)
+    for table in tables(found):
         terminalreporter.write_line("")
         terminalreporter.write_line(as_text(table))
-    if config.getoption("--save-results"):
-        path = RESULTS / result_name()
-        results.save(path)
-        terminalreporter.write_line(f"\nwritten to {path}")
+    if folder := config.getoption("--results"):
+        path = folder / result_name(DEVICE)
+        results.save(path, results.merged(results.load(path), run, records, every()))
+        written = [path, *page.write(folder)]
+        terminalreporter.write_line(f"\nwritten: {', '.join(map(str, written))}")

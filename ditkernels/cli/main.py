@@ -21,6 +21,7 @@ COMMANDS = {
     "verify": "Compare models with outputs of the original, test their symmetries.",
     "kernels": "Compile the Triton kernels for GPUs: registers, spills, floors.",
     "tune": "Measure the Triton kernels' configurations on the present GPU.",
+    "bench": "Tables and plots from benchmark results; regressions.",
     "info": "Show what is installed, what can run here, what is missing.",
 }
 

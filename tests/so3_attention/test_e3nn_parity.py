@@ -26,7 +26,7 @@ def double_precision():
 def with_e3nn(batch: Batch, **options) -> torch.Tensor:
     """The output by e3nn, from the operator's own arguments."""
     qk, values, outputs = map(Irreps, batch.irreps)
-    pairs, radial = Pairs.of(BATCH, SIZE), batch.radial
+    pairs, radial = Pairs.of([SIZE] * BATCH), batch.radial
     dense = radial.form == "dense"
     degrees = (radial.g if dense else radial.weight_g).shape[1]
     attention = E3nnAttention(qk, values, outputs, degrees, HEADS, HEADS * WIDTH, **options)

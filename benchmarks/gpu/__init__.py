@@ -1,0 +1,1 @@
+"""The script that one GPU runs."""
