@@ -22,14 +22,16 @@ BUILD = "import sys; from setuptools import build_meta; print(getattr(build_meta
 def shell(tmp_path):
     """Run a command away from the source tree and return the finished process, with its output as text.
 
-    ``package`` is a folder that holds an unpacked wheel; it takes the place of the installed package.
+    ``package`` is a folder that holds an unpacked wheel; it takes the place of the installed package. Triton's
+    interpreter, which the tests switch on, is off: a user has it off.
     """
+    usual = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
 
     def run(*command: str, package: Path | None = None, **environment: str) -> subprocess.CompletedProcess:
         if package is not None:
             environment["PYTHONPATH"] = str(package)
         return subprocess.run(
-            command, cwd=tmp_path, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120
+            command, cwd=tmp_path, env={**usual, **environment}, capture_output=True, text=True, timeout=120
         )
 
     return run
