@@ -42,4 +42,4 @@ def set_up(case: Case, device: torch.device) -> Work:
 
 def cases() -> list[Case]:
     tags, count = frozenset({"core", "gpu"}), lambda case, work: None
-    return [Case("startup", form, (), "float32", "process", set_up, count, budget=15.0, tags=tags) for form in PROGRAMS]
+    return [Case("startup", form, (), "float32", "process", set_up, count, budget=8.0, tags=tags) for form in PROGRAMS]

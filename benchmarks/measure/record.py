@@ -74,7 +74,8 @@ def _times(
     times = drive(Turns(timers, case.budget, lead))
     nbytes = work.bytes_moved(case.backward) if case.operator in OPERATORS else None
     flops = case.count(case, work)
-    floor = ceilings.floor_seconds(device, case.dtype, nbytes, flops)
+    # Operations of a network are those of the reference path, which our back-ends need not do: they are no floor.
+    floor = None if nbytes is None else ceilings.floor_seconds(device, case.dtype, nbytes, flops)
     record |= {"bytes": nbytes, "flops": flops, "floor_ms": None if floor is None else 1e3 * floor}
     by_name = {contestant.name: contestant for contestant in entrants}
     for name, timer in timers.items():
@@ -116,7 +117,8 @@ def _rates(case: Case, device: torch.device, seconds: float, nbytes, flops, floo
         row["of_read"] = nbytes / seconds / ceilings.read_bandwidth(device)
     if flops is not None:
         row["gflops"] = flops / seconds / 1e9
-        row["of_matmul"] = flops / seconds / ceilings.matmul_rate(device, case.dtype)
+        if nbytes is not None:
+            row["of_matmul"] = flops / seconds / ceilings.matmul_rate(device, case.dtype)
     if floor is not None:
         row["of_floor"] = floor / seconds
     return row
