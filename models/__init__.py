@@ -1,4 +1,4 @@
-"""Molecular models built on :mod:`ditkernels`: DiTMC conformer generation, training and evaluation.
+"""Molecular models built on :mod:`ditkernels`: conformers (DiTMC), new molecules (D3MES), training and evaluation.
 
 The folder ``models`` of the source tree is imported as ``ditkernels.models``. The names below load on first use, so
 that importing this package needs nothing beyond torch; using it needs the extra ``ditkernels[models]``.
@@ -11,8 +11,8 @@ import importlib
 _EXPORTS = {
     "DiTMC": "ditkernels.models.ditmc",
     "DiTMCConfig": "ditkernels.models.ditmc",
-    "load_model": "ditkernels.models.ditmc",
-    "save_model": "ditkernels.models.ditmc",
+    "load_model": "ditkernels.models.weights",
+    "save_model": "ditkernels.models.weights",
     "generate_conformers": "ditkernels.models.generation",
 }
 

@@ -112,12 +112,13 @@ def command(
     from tqdm import tqdm
 
     from ditkernels import __version__
-    from ditkernels.models.ditmc import load_model
-    from ditkernels.models.generation.job import ConformerJob, fingerprint
+    from ditkernels.models.generation.job import ConformerJob
     from ditkernels.models.generation.options import MAX_PAIRS_PER_ATOM, GenerationOptions
     from ditkernels.models.generation.pipeline import ConformerPipeline
     from ditkernels.models.generation.sampling import choose_device, network_sampler
+    from ditkernels.models.jobs import fingerprint
     from ditkernels.models.molecule.records import STDIN, check_input, read_records
+    from ditkernels.models.weights import load_model
 
     columns = {"smiles_column": smiles_column, "title_column": title_column}
     from_stdin = STDIN in inputs
@@ -177,14 +178,14 @@ def command(
         raise
     click.echo(
         f"in {tally.records} / out {tally.written} / failed {tally.failed}"
-        f" ({tally.conformers} conformers, {tally.partial} molecules with some missing)"
+        f" ({tally.structures} conformers, {tally.partial} molecules with some missing)"
     )
     ctx.exit(0 if tally.complete else SOME_FAILED)
 
 
 def _check_output(inputs: tuple[str, ...], output: Path, failures: Path | None, resume: bool, overwrite: bool) -> None:
     """Raises ValueError where writing would destroy something or cannot work."""
-    from ditkernels.models.generation.job import progress_path
+    from ditkernels.models.jobs import progress_path
 
     if resume and overwrite:
         raise ValueError("--resume and --overwrite exclude each other")

@@ -152,9 +152,9 @@ def command(
 
 
 def _methods(models, baselines, seed, steps, device, impl, workers) -> dict:
-    from ditkernels.models.ditmc import load_model
     from ditkernels.models.evaluation.methods import BASELINES, etkdg, network
     from ditkernels.models.generation.sampling import choose_device
+    from ditkernels.models.weights import load_model
 
     progress = sys.stderr.isatty()
     methods = {}

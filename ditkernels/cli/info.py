@@ -111,7 +111,7 @@ def _models() -> list[str] | None:
     """Names of the shipped models; None where the packages that load them are missing."""
     if importlib.util.find_spec("safetensors") is None:
         return None
-    from ditkernels.models.ditmc import pretrained_models
+    from ditkernels.models.weights import pretrained_models
 
     return pretrained_models()
 

@@ -1,4 +1,4 @@
-"""``ditkernels train``: train a DiTMC network from a YAML configuration."""
+"""``ditkernels train``: train a network from a YAML configuration."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def command(
     export: str | None,
     plot_only: bool,
 ) -> int:
-    """Train a conformer model as CONFIG (a YAML file) says.
+    """Train a model as CONFIG (a YAML file) says: DiTMC for conformers, D3MES for new molecules.
 
     The output folder receives config.yaml, log.csv, log.png, data_report.json and checkpoints/step_*, each of which
     can be given to other commands as a model. Data paths are relative to `data.root` in CONFIG, else to the
@@ -63,8 +63,7 @@ def command(
 
 
 def _train(settings, folder: Path, world, resume: bool, preprocess_only: bool, export: str | None) -> int:
-    from ditkernels.models.data.preprocess import report_table, write_report
-    from ditkernels.models.training.data import open_dataset
+    from ditkernels.models.families import family_of
 
     def say(sentence: str) -> None:
         if world.is_main:
@@ -72,30 +71,23 @@ def _train(settings, folder: Path, world, resume: bool, preprocess_only: bool, e
 
     if not world.is_main:
         world.barrier()  # the main process builds the caches, the others find them
-    dataset = open_dataset(settings, _progress if world.is_main else None)
+    recipe = family_of(settings.model).training.Recipe(settings, _progress if world.is_main else None)
     if world.is_main:
         world.barrier()
         folder.mkdir(parents=True, exist_ok=True)
-        write_report((source.cache for source in dataset.sources), folder / "data_report.json")
-    for number, source in enumerate(dataset.sources):
-        say(report_table(source.cache))
-        sizes = (
-            f"{len(dataset.entries(split, number))} {split}" for split in ("train", "validation", "test", "excluded")
-        )
-        say(f"  used as {', '.join(sizes)}")
+        recipe.write_report(folder / "data_report.json")
+    for line in recipe.report():
+        say(line)
     if export is not None and world.is_main:
-        from ditkernels.models.data.export import write_split
-
-        for number, source in enumerate(dataset.sources):
-            path = folder / f"{source.name}_{export}.sdf"
-            say(f"{path}: {write_split(dataset, export, number, path)} molecules")
+        for path, count in recipe.export(export, folder):
+            say(f"{path}: {count} molecules")
     if preprocess_only or export is not None:
         return 0
 
     from ditkernels.models.training.log import plot_log
     from ditkernels.models.training.trainer import Trainer
 
-    trainer = Trainer(settings, dataset, folder, world, resume, echo=say)
+    trainer = Trainer(recipe, folder, world, resume, echo=say)
     parameters = sum(p.numel() for p in trainer.network.parameters())
     steps = settings.schedule.steps
     say(f"{parameters / 1e6:.2f} M parameters on {world.device}, {world.size} process(es), {steps} steps")

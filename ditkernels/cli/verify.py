@@ -103,11 +103,11 @@ def _verify_equivariance(
     """Print the errors of one network; returns the number of guaranteed symmetries that are broken."""
     import torch
 
-    from ditkernels.models.ditmc import load_model
     from ditkernels.models.ditmc.equivariance import SYMMETRIES, equivariance_errors, guaranteed_symmetries
     from ditkernels.models.evaluation.example_molecules import example_molecules, molecules_of_file
     from ditkernels.models.generation.batching import batches
     from ditkernels.models.generation.options import GenerationOptions
+    from ditkernels.models.weights import load_model
 
     model = load_model(name)
     config = model.config

@@ -81,7 +81,7 @@ def _build(reader: Reader, layout: str, folder: Path, workers: int, progress) ->
     dropped: dict[str, dict] = {}
     entries = 0
     tasks = ((type(reader), chunk, layout) for chunk in reader.chunks())
-    blocks = _ordered_map(process_chunk, tasks, workers)
+    blocks = ordered_map(process_chunk, tasks, workers)
     for block, rejected in progress(blocks) if progress else blocks:
         writer.append(block)
         entries += len(block["keys"])
@@ -102,7 +102,7 @@ def _build(reader: Reader, layout: str, folder: Path, workers: int, progress) ->
     writer.close(meta)
 
 
-def _ordered_map(function, tasks: Iterator, workers: int) -> Iterator:
+def ordered_map(function, tasks: Iterator, workers: int) -> Iterator:
     """``map(function, tasks)`` over processes, in order, with a bounded number of tasks in flight."""
     if workers == 1:
         yield from map(function, tasks)

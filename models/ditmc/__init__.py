@@ -5,7 +5,6 @@ from ditkernels.models.ditmc.flow import flow_matching_loss, training_pair
 from ditkernels.models.ditmc.model import Conditioning, DiTMC
 from ditkernels.models.ditmc.prior import PRIORS, GaussianPrior, HarmonicPrior, harmonic_factor
 from ditkernels.models.ditmc.sampler import sample
-from ditkernels.models.ditmc.weights import load_model, pretrained_models, save_model
 
 __all__ = [
     "PRIORS",
@@ -16,9 +15,6 @@ __all__ = [
     "HarmonicPrior",
     "flow_matching_loss",
     "harmonic_factor",
-    "load_model",
-    "pretrained_models",
     "sample",
-    "save_model",
     "training_pair",
 ]

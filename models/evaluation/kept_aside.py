@@ -9,10 +9,10 @@ from rdkit import Chem
 
 from ditkernels.models.data.cache import CachedMolecules
 from ditkernels.models.data.records import Dropped, Record, with_positions
+from ditkernels.models.ditmc.training import Training, open_dataset
 from ditkernels.models.evaluation.references import ReferenceSet, group_records
 from ditkernels.models.molecule.featurize import BOND_TYPES
 from ditkernels.models.training.config import load_config
-from ditkernels.models.training.data import open_dataset
 
 
 def kept_aside(
@@ -36,7 +36,10 @@ def kept_aside(
     Raises:
         ValueError: an unknown source, or nothing kept aside.
     """
-    dataset = open_dataset(load_config(config_path, overrides))
+    config = load_config(config_path, overrides)
+    if not isinstance(config, Training):
+        raise ValueError(f"{config_path} does not train a conformer model, so it keeps no conformers aside")
+    dataset = open_dataset(config)
     names = [entry.name for entry in dataset.sources]
     if source is not None and source not in names:
         raise ValueError(f"{config_path} has no source {source!r}, only {', '.join(names)}")

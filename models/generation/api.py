@@ -7,12 +7,13 @@ from pathlib import Path
 
 from rdkit import Chem
 
-from ditkernels.models.ditmc import DiTMC, load_model
+from ditkernels.models.ditmc import DiTMC
 from ditkernels.models.generation.conformers import with_conformers
 from ditkernels.models.generation.options import GenerationOptions
 from ditkernels.models.generation.pipeline import ConformerPipeline, Outcome
 from ditkernels.models.generation.sampling import Sampler, choose_device, network_sampler
 from ditkernels.models.molecule.records import Record
+from ditkernels.models.weights import load_model
 
 
 class GenerationError(ValueError):

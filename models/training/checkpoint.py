@@ -28,6 +28,8 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import nn
 
+from ditkernels.models.weights import config_json
+
 FORMAT = 1
 _NAME = re.compile(r"step_(\d{8,})")
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
@@ -65,7 +67,7 @@ def save_checkpoint(
         "model.safetensors": save_safetensors(_tensors(network)),
         "ema.safetensors": save_safetensors(_tensors(average)),
         "optimizer.safetensors": save_safetensors(optimizer_tensors(optimizer, network)),
-        "config.json": network.config.to_json().encode(),
+        "config.json": config_json(network).encode(),
     }
     state = {"format": FORMAT, "step": step, **state}
     state["sha256"] = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}

@@ -11,42 +11,9 @@ from pathlib import Path
 
 import yaml
 
-from ditkernels.models.data.batching import BatchBudget
-from ditkernels.models.ditmc.config import DiTMCConfig
+from ditkernels.models.families import config_from_values, family_of
 
 DATA_VARIABLE = "DITKERNELS_DATA"
-
-
-@dataclass(frozen=True)
-class SourceConfig:
-    """One source of molecules.
-
-    path:       file or folder, relative to ``data.root``.
-    format:     npz, sdf or folder; null: recognised from the name.
-    weight:     how often an epoch shows each training molecule.
-    validation: share of the connectivities kept for validation, where the source names no split itself.
-    test:       share kept for the final test.
-    """
-
-    path: str
-    format: str | None = None
-    weight: float = 1.0
-    validation: float = 0.02
-    test: float = 0.02
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """root: folder of the sources (null: the environment variable DITKERNELS_DATA, else the config's folder);
-    cache: folder of the preprocessing cache (null: DITKERNELS_CACHE, else ~/.cache/ditkernels); exclude: SMILES files
-    (.csv with a column smiles, or one SMILES per line) whose molecules are not trained on; workers: processes for
-    preprocessing (null: one per core)."""
-
-    sources: tuple[SourceConfig, ...]
-    root: str | None = None
-    cache: str | None = None
-    exclude: tuple[str, ...] = ()
-    workers: int | None = None
 
 
 @dataclass(frozen=True)
@@ -63,13 +30,11 @@ class OptimizerConfig:
     ema_decay: float = 0.999
 
     def __post_init__(self):
-        _require(self.learning_rate > 0, "optimizer.learning_rate", "positive", self.learning_rate)
-        _require(0 <= self.ema_decay < 1, "optimizer.ema_decay", "at least 0 and below 1", self.ema_decay)
-        _require(
-            self.clip_norm is None or self.clip_norm > 0, "optimizer.clip_norm", "positive or null", self.clip_norm
-        )
+        require(self.learning_rate > 0, "optimizer.learning_rate", "positive", self.learning_rate)
+        require(0 <= self.ema_decay < 1, "optimizer.ema_decay", "at least 0 and below 1", self.ema_decay)
+        require(self.clip_norm is None or self.clip_norm > 0, "optimizer.clip_norm", "positive or null", self.clip_norm)
         choices = ("zero", "skip", "error")
-        _require(
+        require(
             self.nan_gradients in choices, "optimizer.nan_gradients", f"one of {', '.join(choices)}", self.nan_gradients
         )
 
@@ -86,10 +51,10 @@ class ScheduleConfig:
     initial: float = 1 / 30
 
     def __post_init__(self):
-        _require(self.steps >= 1, "schedule.steps", "at least 1", self.steps)
-        _require(0 <= self.initial <= 1, "schedule.initial", "in [0, 1]", self.initial)
+        require(self.steps >= 1, "schedule.steps", "at least 1", self.steps)
+        require(0 <= self.initial <= 1, "schedule.initial", "in [0, 1]", self.initial)
         fits = self.warmup >= 0 and self.hold >= 0 and self.warmup + self.hold <= self.end <= 1
-        _require(fits, "schedule", "warmup + hold <= end <= 1", (self.warmup, self.hold, self.end))
+        require(fits, "schedule", "warmup + hold <= end <= 1", (self.warmup, self.hold, self.end))
 
 
 @dataclass(frozen=True)
@@ -108,8 +73,8 @@ class CheckpointConfig:
     keep: int = 3
 
     def __post_init__(self):
-        _require(self.every >= 1, "checkpoint.every", "at least 1", self.every)
-        _require(self.keep >= 1, "checkpoint.keep", "at least 1", self.keep)
+        require(self.every >= 1, "checkpoint.every", "at least 1", self.every)
+        require(self.keep >= 1, "checkpoint.keep", "at least 1", self.keep)
 
 
 @dataclass(frozen=True)
@@ -120,48 +85,40 @@ class LogConfig:
     tensorboard: bool = False
 
     def __post_init__(self):
-        _require(self.every >= 1, "log.every", "at least 1", self.every)
+        require(self.every >= 1, "log.every", "at least 1", self.every)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """Everything a training run depends on.
+    """What every training run depends on, whatever it trains; a model family adds fields (see ``families``).
 
-    model:         name of a configuration (``ape-s``) or a mapping of its fields.
-    batch:         budget of one micro-batch.
-    accumulate:    micro-batches per optimiser step and process.
-    precision:     ``float32`` or ``bf16`` (autocast).
-    time_sampling: ``uniform``, or ``late``: with probability 0.98 from Beta(1.9, 1), else uniform.
-    compile:       run the network through ``torch.compile``.
-    impl:          back-end of the attention operator.
+    accumulate: micro-batches per optimiser step and process.
+    precision:  ``float32`` or ``bf16`` (autocast).
+    impl:       back-end of the attention operator.
+    compile:    run the network through ``torch.compile``.
     """
 
-    model: DiTMCConfig
-    data: DataConfig
     schedule: ScheduleConfig
-    batch: BatchBudget = field(default_factory=BatchBudget)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     log: LogConfig = field(default_factory=LogConfig)
     accumulate: int = 1
     precision: str = "float32"
-    time_sampling: str = "uniform"
     device: str = "auto"
     impl: str = "auto"
     compile: bool = False
     seed: int = 42
-    output: str = "runs/ditmc"
+    output: str = "runs/model"
 
     def __post_init__(self):
-        _require(self.accumulate >= 1, "accumulate", "at least 1", self.accumulate)
-        _require(self.precision in ("float32", "bf16"), "precision", "float32 or bf16", self.precision)
-        _require(self.time_sampling in ("uniform", "late"), "time_sampling", "uniform or late", self.time_sampling)
-        _require(self.seed >= 0, "seed", "at least 0", self.seed)
-        _require(bool(self.data.sources), "data.sources", "a list of at least one source", ())
+        require(self.accumulate >= 1, "accumulate", "at least 1", self.accumulate)
+        require(self.precision in ("float32", "bf16"), "precision", "float32 or bf16", self.precision)
+        require(self.seed >= 0, "seed", "at least 0", self.seed)
 
 
-def _require(condition: bool, key: str, expected: str, value) -> None:
+def require(condition: bool, key: str, expected: str, value) -> None:
+    """Raises ValueError naming ``key`` unless ``condition`` holds."""
     if not condition:
         raise ValueError(f"training config: {key} must be {expected}, got {value!r}")
 
@@ -194,8 +151,13 @@ def load_config(path: str | Path, overrides: typing.Sequence[str] = ()) -> Train
 
 
 def config_from_dict(values: dict) -> TrainingConfig:
-    """Configuration from nested plain values (the content of a YAML file or of a checkpoint)."""
-    return _build(TrainingConfig, values, "")
+    """Configuration from nested plain values (the content of a YAML file or of a checkpoint).
+
+    The key ``model`` decides which family's configuration it is, see :func:`families.family_of`.
+    """
+    if not isinstance(values, dict) or "model" not in values:
+        raise ValueError("training config: the key 'model' is missing")
+    return _build(family_of(values["model"]).training.Training, values, "")
 
 
 def config_to_dict(config: TrainingConfig) -> dict:
@@ -206,7 +168,8 @@ def config_to_dict(config: TrainingConfig) -> dict:
             return {k: plain(v) for k, v in value.items()}
         return [plain(v) for v in value] if isinstance(value, (list, tuple)) else value
 
-    return plain(dataclasses.asdict(config))
+    values = plain(dataclasses.asdict(config))
+    return {**values, "model": {"family": family_of(config.model).name, **values["model"]}}
 
 
 def _apply_override(values: dict, override: str) -> None:
@@ -226,8 +189,8 @@ def _apply_override(values: dict, override: str) -> None:
 
 def _build(cls, values, where: str):
     """Instance of dataclass ``cls`` from a mapping, with types checked and unknown or missing keys named."""
-    if cls is DiTMCConfig:
-        return DiTMCConfig.named(values) if isinstance(values, str) else DiTMCConfig.from_dict(_mapping(values, where))
+    if hasattr(cls, "named"):  # the configuration of a network, which checks itself
+        return config_from_values(values if isinstance(values, str) else _mapping(values, where))
     values = _mapping(values, where)
     hints = typing.get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls)}

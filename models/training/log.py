@@ -9,7 +9,7 @@ COLUMNS = (
     "step", "epoch", "loss", "learning_rate", "gradient_norm", "nonfinite_steps", "molecules", "molecules_per_s",
     "elapsed_s", "validation",
 )  # fmt: skip
-"""Columns of log.csv. loss: mean over the interval, Å² (weighted); gradient_norm: last step; nonfinite_steps: steps so
+"""Columns of log.csv. loss: mean over the interval; gradient_norm: last step; nonfinite_steps: steps so
 far with gradients that were not finite; molecules: seen so far; validation: ``name=loss`` pairs separated by spaces."""
 
 
@@ -86,7 +86,7 @@ def plot_log(path: Path, target: Path) -> None:
     loss_axis.plot(steps, [float(row["loss"]) for row in rows], color="0.7", linewidth=0.8, label="training")
     for name, curve in validation.items():
         loss_axis.plot(*curve, marker=".", label=f"validation, {name} (EMA weights)")
-    loss_axis.set(yscale="log", ylabel="weighted loss / Å²")
+    loss_axis.set(yscale="log", ylabel="loss")
     loss_axis.legend()
     rate_axis.plot(steps, [float(row["learning_rate"]) for row in rows], color="0.3")
     rate_axis.set(xlabel="step", ylabel="learning rate")

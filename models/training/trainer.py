@@ -15,27 +15,22 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 import ditkernels
-from ditkernels.models.data.batching import BatchStream
-from ditkernels.models.data.dataset import MoleculeDataset
-from ditkernels.models.ditmc.flow import flow_matching_loss
-from ditkernels.models.ditmc.model import DiTMC
 from ditkernels.models.training.checkpoint import CheckpointError, list_checkpoints, load_checkpoint, save_checkpoint
-from ditkernels.models.training.config import TrainingConfig, config_to_dict
-from ditkernels.models.training.data import StepData, training_steps, validation_examples
+from ditkernels.models.training.config import config_to_dict
 from ditkernels.models.training.distributed import World
 from ditkernels.models.training.ema import EMA
-from ditkernels.models.training.examples import TrainingExamples
 from ditkernels.models.training.gradients import condition_gradients
 from ditkernels.models.training.log import TrainingLog
+from ditkernels.models.training.recipe import Examples, Recipe
 from ditkernels.models.training.schedule import learning_rate_factor
+from ditkernels.models.training.steps import StepData, training_steps
 
 
 class Trainer:
     """One training run in one folder: ``config.yaml``, ``log.csv``, ``checkpoints/step_*``.
 
     Args:
-        config: the run.
-        dataset: see ``open_dataset``.
+        recipe: the run: its configuration, network, data and loss.
         output: folder of the run.
         world: process group and device.
         resume: continue from the newest checkpoint in ``output``; False refuses a folder that has one.
@@ -46,17 +41,17 @@ class Trainer:
 
     def __init__(
         self,
-        config: TrainingConfig,
-        dataset: MoleculeDataset,
+        recipe: Recipe,
         output: Path,
         world: World,
         resume: bool = False,
         echo: Callable[[str], None] = print,
     ):
-        self.config, self.dataset, self.output, self.world = config, dataset, output, world
+        config = recipe.config
+        self.recipe, self.config, self.output, self.world = recipe, config, output, world
         self.echo = echo if world.is_main else lambda sentence: None
         torch.manual_seed(config.seed)
-        self.network = DiTMC(config.model).to(world.device)
+        self.network = recipe.network().to(world.device)
         self.ema = EMA(self.network, config.optimizer.ema_decay)
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(),
@@ -66,9 +61,8 @@ class Trainer:
             weight_decay=config.optimizer.weight_decay,
             fused=True,
         )
-        self.stream = BatchStream(dataset, config.batch, config.seed)
-        if self.stream.left_out:
-            self.echo(f"{self.stream.left_out} training molecules exceed the batch budget and are left out")
+        if recipe.stream.left_out:
+            self.echo(f"{recipe.stream.left_out} training molecules exceed the batch budget and are left out")
         self.step = self.epoch = self.position = self.molecules = self.nonfinite_steps = 0
         # Loss of the steps since the last row of the log; part of a checkpoint, so that rows do not depend on breaks.
         self._interval_loss = torch.zeros((), dtype=torch.float64, device=world.device)
@@ -77,10 +71,8 @@ class Trainer:
         self._restore(resume)
         self._replica = torch.compile(self.network, dynamic=True) if config.compile else self.network
         if world.size > 1:
-            # Networks with options that a step may leave out have parameters without gradient in that step.
-            partial = config.model.self_conditioning or config.model.guidance_dropout > 0
             self._replica = DistributedDataParallel(
-                self._replica, broadcast_buffers=False, find_unused_parameters=partial
+                self._replica, broadcast_buffers=False, find_unused_parameters=recipe.partial
             )
 
     @property
@@ -99,8 +91,8 @@ class Trainer:
             self.output.mkdir(parents=True, exist_ok=True)
             (self.output / "config.yaml").write_text(yaml.safe_dump(config_to_dict(config), sort_keys=False))
             log = TrainingLog(self.output, self.step, config.log.tensorboard)
-            validation = validation_examples(config, self.dataset) if config.validation.every else {}
-        data = training_steps(config, self.dataset, self.stream, self.epoch, self.position, world.rank, world.size)
+            validation = self.recipe.validation() if config.validation.every else {}
+        data = training_steps(self.recipe, self.epoch, self.position, world.rank, world.size)
         handlers = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
         bar = tqdm(
             total=config.schedule.steps, initial=self.step, unit="step", disable=not world.is_main, smoothing=0.02
@@ -116,7 +108,7 @@ class Trainer:
                 signal.signal(number, handler)
         return self._stop_signal if self.step < config.schedule.steps else None
 
-    def _loop(self, data, log: TrainingLog | None, validation: dict[str, list[TrainingExamples]], bar: tqdm) -> None:
+    def _loop(self, data, log: TrainingLog | None, validation: dict[str, list[Examples]], bar: tqdm) -> None:
         config, steps = self.config, self.config.schedule.steps
         run_start = time.monotonic() - (log.elapsed if log else 0.0)
         interval_start, interval_molecules, saved_step = time.monotonic(), self.molecules, self.step
@@ -144,7 +136,7 @@ class Trainer:
                     log.write(row, scores)
                 bar.set_postfix_str(f"loss {loss:.4g}, lr {rate:.2e}, {speed:.0f} molecules/s", refresh=False)
                 for name, value in scores.items():
-                    bar.write(f"step {self.step}: validation loss of {name} {value:.5g} Å²")
+                    bar.write(f"step {self.step}: validation loss of {name} {value:.5g} {self.recipe.unit}")
                 self._interval_loss.zero_()
                 self._interval_steps = 0
                 interval_start, interval_molecules = time.monotonic(), self.molecules
@@ -183,23 +175,13 @@ class Trainer:
         self._interval_steps += 1
         return norm, rate
 
-    def _loss(self, network, examples: TrainingExamples) -> torch.Tensor:
+    def _loss(self, network, examples: Examples) -> torch.Tensor:
         with torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            return flow_matching_loss(
-                network,
-                examples.graph,
-                examples.x1,
-                examples.x0,
-                examples.t,
-                examples.z,
-                condition_gate=examples.condition_gate,
-                self_condition=examples.self_condition,
-                impl=self.config.impl,
-            )
+            return self.recipe.loss(network, examples)
 
     @torch.no_grad()
-    def validate(self, validation: dict[str, list[TrainingExamples]]) -> dict[str, float]:
-        """Loss of the averaged weights per source (mean over molecules, Å²), on fixed noise."""
+    def validate(self, validation: dict[str, list[Examples]]) -> dict[str, float]:
+        """Loss of the averaged weights per source (mean over molecules), on fixed noise."""
         scores = {}
         for name, batches in validation.items():
             total = sum(batch.num_molecules for batch in batches)

@@ -11,11 +11,12 @@ from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ditkernels import DensePair
-from ditkernels.models.ditmc import Conditioning, DiTMC, DiTMCConfig, flow_matching_loss, load_model, sample, save_model
+from ditkernels.models.ditmc import Conditioning, DiTMC, DiTMCConfig, flow_matching_loss, sample
 from ditkernels.models.ditmc.geometry import center
 from ditkernels.models.ditmc.pairs import DirectionPair
 from ditkernels.models.generation import generate_conformers
 from ditkernels.models.molecule.graph import collate
+from ditkernels.models.weights import load_model, save_model
 from tests.support.networks import batch_of, graphs, small_network
 
 SMILES = ("CC(=O)Oc1ccccc1C(=O)O", "[Na+]", "CCO", "C#N", "[NH4+]")

@@ -7,7 +7,7 @@ import torch
 
 from ditkernels.models.ditmc import sample
 from ditkernels.models.ditmc.engine import Engine
-from ditkernels.models.ditmc.weights import load_model, pretrained_models
+from ditkernels.models.weights import load_model, pretrained_models
 from tests.support.networks import batch_of, small_network
 
 # Repeated molecules, not always neighbours, one atom, and one molecule with another order of atoms.

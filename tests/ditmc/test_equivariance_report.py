@@ -11,11 +11,12 @@ from click.testing import CliRunner
 
 from ditkernels.cli import main as entry
 from ditkernels.cli.verify import command
-from ditkernels.models.ditmc import DiTMC, DiTMCConfig, equivariance, save_model
+from ditkernels.models.ditmc import DiTMC, DiTMCConfig, equivariance
 from ditkernels.models.ditmc.equivariance import EquivarianceError, equivariance_errors, guaranteed_symmetries
 from ditkernels.models.ditmc.geometry import center, molecule_mean
 from ditkernels.models.evaluation.example_molecules import example_molecules
 from ditkernels.models.molecule.featurize import molecular_graph
+from ditkernels.models.weights import save_model
 from tests.support.networks import small_network
 
 ALL = {"permutation", "translation", "rotation", "reflection"}

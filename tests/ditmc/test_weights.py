@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from ditkernels.models.ditmc import load_model, save_model
+from ditkernels.models.weights import load_model, save_model
 from tests.support.networks import batch_of, small_network
 
 

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from rdkit import Chem
 
 from ditkernels.cli.conformers import command
-from ditkernels.models.ditmc import save_model
+from ditkernels.models.weights import save_model
 from tests.support.networks import small_network
 
 BAD_LINES = """\

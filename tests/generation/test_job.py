@@ -7,9 +7,10 @@ import json
 
 import pytest
 
-from ditkernels.models.generation.job import ConformerJob, fingerprint, progress_path
+from ditkernels.models.generation.job import ConformerJob
 from ditkernels.models.generation.options import GenerationOptions
 from ditkernels.models.generation.pipeline import ConformerPipeline
+from ditkernels.models.jobs import fingerprint, progress_path
 from tests.generation.samplers import echo, records
 
 SMILES = ["CCO", "", "CCN", "C.C", "c1ccccc1", "CCCC", "C1C", "CO", "CN", "CS", "[H][H]", "CCC"]
@@ -46,7 +47,7 @@ def contents(folder):
 def unbroken(tmp_path_factory):
     folder = tmp_path_factory.mktemp("unbroken")
     tally = start(folder).run(records(*SMILES), lambda outcome: None)
-    assert (tally.records, tally.written, tally.failed, tally.conformers) == (12, 9, 3, 27)
+    assert (tally.records, tally.written, tally.failed, tally.structures) == (12, 9, 3, 27)
     return contents(folder)
 
 
@@ -129,7 +130,7 @@ class FullDisk:
 
 
 def test_full_disk_gives_one_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr("ditkernels.models.generation.job.open", lambda *a, **k: FullDisk(3000), raising=False)
+    monkeypatch.setattr("ditkernels.models.jobs.open", lambda *a, **k: FullDisk(3000), raising=False)
     with pytest.raises(OSError, match="No space left on device; the records written so far are complete") as caught:
         start(tmp_path).run(records(*SMILES), lambda outcome: None)
     assert caught.value.filename == str(tmp_path / "out.sdf")

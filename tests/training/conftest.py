@@ -8,8 +8,8 @@ import pytest
 import torch
 import yaml
 
+from ditkernels.models.ditmc.training import Recipe
 from ditkernels.models.training.config import config_from_dict
-from ditkernels.models.training.data import open_dataset
 from ditkernels.models.training.distributed import World
 from ditkernels.models.training.trainer import Trainer
 
@@ -57,7 +57,6 @@ def config_file(values, tmp_path) -> Path:
 @pytest.fixture
 def make_trainer(values):
     def make(output, resume=False, echo=lambda sentence: None, **changes) -> Trainer:
-        config = config_from_dict({**values, **changes})
-        return Trainer(config, open_dataset(config), output, CPU, resume, echo)
+        return Trainer(Recipe(config_from_dict({**values, **changes})), output, CPU, resume, echo)
 
     return make

@@ -9,8 +9,8 @@ import os
 import pytest
 import torch
 
-from ditkernels.models.ditmc import load_model
 from ditkernels.models.training.checkpoint import CheckpointError, list_checkpoints
+from ditkernels.models.weights import load_model
 
 
 @pytest.fixture

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from ditkernels.models.ditmc.config import DiTMCConfig
+from ditkernels.models.ditmc.examples import draw_examples
 from ditkernels.models.ditmc.geometry import center, kabsch_align, molecule_mean
+from ditkernels.models.ditmc.training import open_dataset
 from ditkernels.models.training.config import config_from_dict
-from ditkernels.models.training.data import open_dataset
-from ditkernels.models.training.examples import draw_examples, generator_for
+from ditkernels.models.training.steps import generator_for
 
 
 @pytest.fixture

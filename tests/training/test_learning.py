@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from ditkernels.models.training.config import OptimizerConfig, ScheduleConfig
-from ditkernels.models.training.data import in_background, validation_examples
 from ditkernels.models.training.ema import EMA
 from ditkernels.models.training.gradients import NonFiniteGradients, condition_gradients
 from ditkernels.models.training.log import plot_log, read_log
 from ditkernels.models.training.schedule import learning_rate_factor
+from ditkernels.models.training.steps import in_background
 
 
 def test_schedule_of_the_released_model():
@@ -87,7 +87,7 @@ def test_training_lowers_the_validation_loss(make_trainer, tmp_path):
         checkpoint={"every": 1000},
         batch={"molecules": 16},
     )
-    examples = validation_examples(trainer.config, trainer.dataset)
+    examples = trainer.recipe.validation()
     before = trainer.validate(examples)
     trainer.run()
     after = trainer.validate(examples)
@@ -105,11 +105,11 @@ def test_tensorboard_events_are_written_when_asked(make_trainer, tmp_path):
 
 def test_validation_repeats_exactly_and_uses_kept_aside_molecules(make_trainer, tmp_path):
     trainer = make_trainer(tmp_path)
-    examples = validation_examples(trainer.config, trainer.dataset)
-    again = validation_examples(trainer.config, trainer.dataset)
+    examples = trainer.recipe.validation()
+    again = trainer.recipe.validation()
     assert trainer.validate(examples) == trainer.validate(again)
     count = sum(batch.num_molecules for batches in examples.values() for batch in batches)
-    assert count == len(trainer.dataset.entries("validation"))
+    assert count == len(trainer.recipe.dataset.entries("validation"))
 
 
 @pytest.mark.parametrize(

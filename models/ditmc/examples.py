@@ -1,4 +1,4 @@
-"""Training examples: collated molecules with all their random draws, a pure function of a seed."""
+"""Training examples of DiTMC: collated molecules with all their random draws, a pure function of a generator."""
 
 from __future__ import annotations
 
@@ -42,12 +42,6 @@ class TrainingExamples:
         moved = (x.to(device, non_blocking=True) for x in (self.x1, self.x0, self.t, self.z))
         graph = self.graph.to(device, non_blocking=True)
         return TrainingExamples(graph, *moved, self.condition_gate, self.self_condition)
-
-
-def generator_for(*words: int) -> torch.Generator:
-    """CPU generator seeded by a hash of non-negative integers (seed, epoch, position, ...)."""
-    state = np.random.SeedSequence(words).generate_state(2, np.uint32)
-    return torch.Generator().manual_seed(int(state[0]) << 31 ^ int(state[1]))
 
 
 def draw_examples(
