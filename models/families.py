@@ -45,6 +45,7 @@ FAMILIES = {
     family.name: family
     for family in (
         Family("ditmc", "ditkernels.models.ditmc", "DiTMC", "DiTMCConfig"),
+        Family("d3mes", "ditkernels.models.d3mes", "D3MES", "D3MESConfig"),
     )
 }
 

@@ -1,0 +1,162 @@
+"""The network of D3MES (arXiv 2501.07077): attention on atoms, patches, diffusion transformer."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ditkernels.models.d3mes.config import D3MESConfig
+from ditkernels.models.d3mes.dit import Conditioning, DiT
+from ditkernels.models.d3mes.equivariant import SO3Encoder
+from ditkernels.models.d3mes.masks import atom_rows, centred, generated
+from ditkernels.models.d3mes.patches import grid_positions, line_positions, patchify, unpatchify
+from ditkernels.models.d3mes.ring import RingAttention
+
+COLUMNS = 3
+
+
+class D3MES(nn.Module):
+    """Noise and variance of a noisy image.
+
+    With ``attention="so3-front"`` the equivariant attention adds to positions and elements before the image is cut into
+    patches, R' = R + W_1 V, E' = E + W_0 s; the transformer is not equivariant. With ``"so3-end"`` a token holds
+    invariants only, [s; E; bonds], and the transformer returns, beside noise and variance of elements and bonds, an
+    invariant weight per atom and channel: the noise of the positions is sum_c g_c V_c less its mean, with one variance
+    per molecule. A new network returns 0.
+
+    ``sizes`` (classes, max_atoms + 1) counts the training molecules by label and number of atoms (``v2``).
+
+    config: see D3MESConfig.
+    """
+
+    def __init__(self, config: D3MESConfig) -> None:
+        super().__init__()
+        self.config = config
+        rows, per_row = config.patch_rows, COLUMNS * config.channels
+        self.conditioning = Conditioning(config.width, config.null_label)
+        positions = (line_positions if config.layout == "v2" else grid_positions)(config.tokens, config.width)
+        inputs = outputs = rows * per_row
+        outputs *= 2
+        if config.masked:
+            self.register_buffer("sizes", torch.zeros(config.classes, config.max_atoms + 1))
+        if config.attention == "code":
+            self.ring = RingAttention()
+        if config.so3:
+            width, self.elements = config.so3_channels, COLUMNS * config.element_channels
+            self.encoder = SO3Encoder(
+                self.elements + config.width,
+                width,
+                config.so3_heads,
+                config.so3_layers,
+                config.basis_size,
+                config.cutoff,
+            )
+            if config.attention == "so3-front":
+                self.to_positions = nn.Linear(width, 1, bias=False)
+                self.to_elements = nn.Linear(width, self.elements, bias=False)
+            else:
+                inputs = rows * (width + self.elements + COLUMNS)
+                outputs = rows * (2 * (self.elements + COLUMNS) + width + 1)
+        self.transformer = DiT(inputs, outputs, positions, config.blocks, config.heads)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Initial values as each part documents them."""
+        self.conditioning.time.reset_parameters()
+        self.conditioning.reset_parameters()
+        self.transformer.reset_parameters()
+        if self.config.attention == "code":
+            self.ring.reset_parameters()
+        if self.config.so3:
+            self.encoder.reset_parameters()
+        if self.config.attention == "so3-front":
+            nn.init.zeros_(self.to_positions.weight)
+            nn.init.zeros_(self.to_elements.weight)
+
+    def forward(
+        self, image: Tensor, t: Tensor, label: Tensor, count: Tensor | None = None, impl: str = "auto"
+    ) -> tuple[Tensor, Tensor]:
+        """Noise and variance weights v, both (B, C, I, 3); ``log sigma^2`` is interpolated by (v + 1) / 2.
+
+        image: (B, C, I, 3), noisy. t: (B,) step 0 to 999. label: (B,) int64, ``config.null_label`` for none.
+        count: (B,) int64, numbers of atoms; in the layout ``v2`` only, where noise is 0 on padding rows and has zero
+        mean over the positions of the atoms. impl: back-end of the equivariant attention.
+
+        Raises ValueError for wrong shapes.
+        """
+        self._check(image, t, label, count)
+        condition = self.conditioning(t, label)
+        if self.config.attention == "so3-end":
+            noise, variance = self._invariant(image, condition, count, impl)
+        else:
+            noise, variance = self._patches(self._front(image, condition, count, impl), condition)
+        mask = generated(count, self.config)
+        return centred(noise, mask.to(noise.device), self.config), variance
+
+    def _patches(self, image: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+        rows = self.config.patch_rows
+        tokens = self.transformer(patchify(image, rows), condition)
+        return unpatchify(tokens, rows, COLUMNS).chunk(2, dim=1)
+
+    def _front(self, image: Tensor, condition: Tensor, count: Tensor | None, impl: str) -> Tensor:
+        if self.config.attention == "code":
+            return torch.cat((self.ring(image[:, 0], image[:, 2]).unsqueeze(1), image[:, 1:]), dim=1)
+        if self.config.attention == "none":
+            return image
+        scalars, vectors, atoms = self._encode(image, condition, count, impl)
+        positions = image[:, 0] + _unpack(self.to_positions(vectors).squeeze(-1), atoms)
+        elements = _rows(image[:, 1:-1]) + _unpack(self.to_elements(scalars), atoms)
+        return torch.cat((positions.unsqueeze(1), _channels(elements), image[:, -1:]), dim=1)
+
+    def _invariant(self, image: Tensor, condition: Tensor, count: Tensor, impl: str) -> tuple[Tensor, Tensor]:
+        rows, elements = self.config.patch_rows, self.elements
+        scalars, vectors, atoms = self._encode(image, condition, count, impl)
+        features = torch.cat((_unpack(scalars, atoms), _rows(image[:, 1:])), dim=-1)
+        tokens = self.transformer(features.unflatten(1, (-1, rows)).flatten(-2), condition)
+        found = tokens.unflatten(-1, (rows, -1)).flatten(1, 2)
+        sizes = (elements + COLUMNS, elements + COLUMNS, vectors.shape[-1], 1)
+        noise, variance, weights, position_variance = found.split(sizes, dim=-1)
+        moved = (vectors * weights[atoms].unsqueeze(-2)).sum(-1) / math.sqrt(vectors.shape[-1])
+        shared = (position_variance.squeeze(-1) * atoms).sum(-1) / atoms.sum(-1).clamp(min=1)
+        positions = _unpack(moved, atoms).unsqueeze(1)
+        shared = shared[:, None, None, None].expand_as(positions)
+        return torch.cat((positions, _channels(noise)), dim=1), torch.cat((shared, _channels(variance)), dim=1)
+
+    def _encode(self, image: Tensor, condition: Tensor, count: Tensor, impl: str) -> tuple[Tensor, Tensor, Tensor]:
+        """Scalars (T, C), vectors (T, 3, C) of the atoms, and the rows (B, I) bool where they stand."""
+        atoms = atom_rows(count, self.config.rows)
+        molecule = atoms.nonzero()[:, 0]
+        invariants = torch.cat((_rows(image[:, 1:-1])[atoms], condition[molecule]), dim=-1)
+        cu_seqlens = F.pad(count.cumsum(0), (1, 0))
+        found = self.encoder(invariants, image[:, 0][atoms], self.config.position_scale, cu_seqlens, impl)
+        return *found, atoms
+
+    def _check(self, image: Tensor, t: Tensor, label: Tensor, count: Tensor | None) -> None:
+        config = self.config
+        batch = image.shape[0] if image.dim() else 0
+        if tuple(image.shape[1:]) != (config.channels, config.rows, COLUMNS):
+            expected = f"(B, {config.channels}, {config.rows}, {COLUMNS})"
+            raise ValueError(f"image must have shape {expected}, got {tuple(image.shape)}")
+        given = {"t": t, "label": label} | ({"count": count} if config.masked else {})
+        for name, value in given.items():
+            if value is None or tuple(value.shape) != (batch,):
+                shape = None if value is None else tuple(value.shape)
+                raise ValueError(f"{name} must have shape ({batch},), got {shape}")
+
+
+def _rows(channels: Tensor) -> Tensor:
+    """(B, E, I, 3) to (B, I, 3 E)."""
+    return channels.transpose(1, 2).flatten(-2)
+
+
+def _channels(rows: Tensor) -> Tensor:
+    """(B, I, 3 E) to (B, E, I, 3)."""
+    return rows.unflatten(-1, (-1, COLUMNS)).transpose(1, 2)
+
+
+def _unpack(values: Tensor, atoms: Tensor) -> Tensor:
+    """Values (T, F) of atoms into their rows: (B, I, F), 0 elsewhere."""
+    return values.new_zeros(*atoms.shape, values.shape[-1]).masked_scatter(atoms.unsqueeze(-1), values)
