@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from rdkit import Chem
+
+from ditkernels.models.d3mes.codes import ATOMIC_NUMBERS, released_codes
 
 CHOICES = {
     "attention": ("none", "code", "so3-front", "so3-end"),
@@ -90,11 +91,14 @@ class D3MESConfig:
         self._check_unused()
 
     def _check_elements(self) -> None:
-        known = {Chem.GetPeriodicTable().GetElementSymbol(number) for number in range(2, 119)}
-        if not self.elements or len(set(self.elements)) < len(self.elements) or not known.issuperset(self.elements):
+        symbols = [symbol for symbol in self.elements if isinstance(symbol, str)]
+        if not symbols or len(set(symbols)) < len(self.elements) or not set(symbols) <= set(ATOMIC_NUMBERS):
             raise ValueError(
-                f"model config: elements must be different symbols of heavy elements, got {list(self.elements)}"
+                f"model config: elements must be different symbols out of {', '.join(ATOMIC_NUMBERS)}, "
+                f"got {list(self.elements)}"
             )
+        if self.layout == "code":
+            released_codes(self.elements)
 
     def _check_sizes(self) -> None:
         if self.rows % self.patch_rows:
@@ -155,7 +159,7 @@ class D3MESConfig:
     @property
     def atomic_numbers(self) -> tuple[int, ...]:
         """Of ``elements``, in their order."""
-        return tuple(Chem.GetPeriodicTable().GetAtomicNumber(symbol) for symbol in self.elements)
+        return tuple(ATOMIC_NUMBERS[symbol] for symbol in self.elements)
 
     @property
     def element_channels(self) -> int:
