@@ -11,21 +11,25 @@ from torch import Tensor, nn
 from ditkernels.models.d3mes.config import D3MESConfig
 from ditkernels.models.d3mes.dit import Conditioning, DiT
 from ditkernels.models.d3mes.equivariant import SO3Encoder
+from ditkernels.models.d3mes.image import padding
 from ditkernels.models.d3mes.masks import atom_rows, centred, generated
 from ditkernels.models.d3mes.patches import grid_positions, line_positions, patchify, unpatchify
 from ditkernels.models.d3mes.ring import RingAttention
 
 COLUMNS = 3
+INDEX_CODE = 16
+"""Numbers that tell the equivariant attention which row an atom stands in: the list is ordered, bonds name its rows."""
 
 
 class D3MES(nn.Module):
     """Noise and variance of a noisy image.
 
-    With ``attention="so3-front"`` the equivariant attention adds to positions and elements before the image is cut into
-    patches, R' = R + W_1 V, E' = E + W_0 s; the transformer is not equivariant. With ``"so3-end"`` a token holds
-    invariants only, [s; E; bonds], and the transformer returns, beside noise and variance of elements and bonds, an
-    invariant weight per atom and channel: the noise of the positions is sum_c g_c V_c less its mean, with one variance
-    per molecule. A new network returns 0.
+    The equivariant attention sees positions, elements, the bond row and the place in the list of every atom, and c.
+    With ``attention="so3-front"`` it adds to positions and elements before the image is cut into patches,
+    R' = R + W_1 V, E' = E + W_0 s; the transformer is not equivariant. With ``"so3-end"`` a token holds invariants
+    only, [s; E; bonds], and the transformer returns, beside noise and variance of elements and bonds, an invariant
+    weight per atom and channel: the noise of the positions is sum_c g_c V_c less its mean, with one variance per
+    molecule. A new network returns 0.
 
     ``sizes`` (classes, max_atoms + 1) counts the training molecules by label and number of atoms (``v2``).
 
@@ -42,12 +46,14 @@ class D3MES(nn.Module):
         outputs *= 2
         if config.masked:
             self.register_buffer("sizes", torch.zeros(config.classes, config.max_atoms + 1))
+            self.register_buffer("padding", padding(config), persistent=False)
         if config.attention == "code":
             self.ring = RingAttention()
         if config.so3:
             width, self.elements = config.so3_channels, COLUMNS * config.element_channels
+            self.register_buffer("index_code", line_positions(config.rows, INDEX_CODE), persistent=False)
             self.encoder = SO3Encoder(
-                self.elements + config.width,
+                self.elements + COLUMNS + INDEX_CODE + config.width,
                 width,
                 config.so3_heads,
                 config.so3_layers,
@@ -88,13 +94,15 @@ class D3MES(nn.Module):
         Raises ValueError for wrong shapes.
         """
         self._check(image, t, label, count)
+        mask = generated(count, self.config).to(image.device)
+        if self.config.masked:
+            image = centred(torch.where(mask, image, 0.0), mask, self.config) + torch.where(mask, 0.0, self.padding)
         condition = self.conditioning(t, label)
         if self.config.attention == "so3-end":
             noise, variance = self._invariant(image, condition, count, impl)
         else:
             noise, variance = self._patches(self._front(image, condition, count, impl), condition)
-        mask = generated(count, self.config)
-        return centred(noise, mask.to(noise.device), self.config), variance
+        return centred(noise, mask, self.config), variance
 
     def _patches(self, image: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
         rows = self.config.patch_rows
@@ -129,7 +137,8 @@ class D3MES(nn.Module):
         """Scalars (T, C), vectors (T, 3, C) of the atoms, and the rows (B, I) bool where they stand."""
         atoms = atom_rows(count, self.config.rows)
         molecule = atoms.nonzero()[:, 0]
-        invariants = torch.cat((_rows(image[:, 1:-1])[atoms], condition[molecule]), dim=-1)
+        rows = torch.cat((_rows(image[:, 1:]), self.index_code.expand(len(image), -1, -1)), dim=-1)
+        invariants = torch.cat((rows[atoms], condition[molecule]), dim=-1)
         cu_seqlens = F.pad(count.cumsum(0), (1, 0))
         found = self.encoder(invariants, image[:, 0][atoms], self.config.position_scale, cu_seqlens, impl)
         return *found, atoms
