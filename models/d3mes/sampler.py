@@ -55,9 +55,12 @@ def sample(
     variance is that of the label. 1 needs one evaluation per step, everything else two. callback: told the number of
     every finished step.
 
-    Raises ValueError for steps out of range, or guidance of a network that was not trained with the null label.
+    Raises ValueError for steps out of range, guidance of a network that was not trained with the null label, or no
+    numbers of atoms where they are needed.
     """
     config, weights = model.config, next(model.parameters())
+    if config.masked and count is None:
+        raise ValueError("count must be given for layout v2")
     if guidance != 1.0 and config.label_dropout == 0:
         raise ValueError("guidance needs a network trained with the null label, this one has label_dropout 0")
     chain = TRAINING.respaced(steps)
