@@ -16,6 +16,7 @@ import click
 # Name -> one-line help. The command `name` is the click object `command` of the module ditkernels.cli.<name>.
 COMMANDS = {
     "conformers": "Sample 3D conformers of molecules into an SDF file.",
+    "molecules": "Generate new 3D molecules into an SDF file.",
     "train": "Train a model from a YAML configuration.",
     "evaluate": "Compare conformers with reference conformers.",
     "verify": "Compare models with outputs of the original, test their symmetries.",

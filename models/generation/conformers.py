@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from rdkit import Chem
-from rdkit.Chem import rdForceFieldHelpers, rdMolAlign
+from rdkit.Chem import rdMolAlign
 
 from ditkernels.models.generation.tasks import Task
+from ditkernels.models.molecule.relax import relax
 from ditkernels.models.molecule.stereo import MIRROR, OK, check_stereo, mirror
 
-MMFF_ITERATIONS = 1000
 MAX_SYMMETRY_MATCHES = 10_000
 """Automorphisms tried per pair of conformers when duplicates are dropped."""
 
@@ -56,16 +56,12 @@ def _right_stereo(task: Task, candidates: Sequence[Conformer]) -> list[Conformer
 
 def _relax(task: Task, conformer: Conformer) -> Conformer | str:
     mol = with_conformers(task.mol, [conformer])
-    try:
-        [(not_converged, energy)] = rdForceFieldHelpers.MMFFOptimizeMoleculeConfs(
-            mol, numThreads=1, maxIters=MMFF_ITERATIONS
-        )
-    except RuntimeError:
+    relaxed = relax(mol)
+    if relaxed is None:
         return "a failed MMFF94 minimization"
+    energy, converged = relaxed
     positions = mol.GetConformer().GetPositions().astype(np.float32)
-    if not_converged < 0 or not np.isfinite(positions).all():
-        return "a failed MMFF94 minimization"
-    return replace(conformer, positions=positions, energy=energy, converged=not_converged == 0)
+    return replace(conformer, positions=positions, energy=energy, converged=converged)
 
 
 def _still_right(task: Task, conformer: Conformer) -> Conformer | str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from rdkit import Chem, rdBase
 
 from ditkernels.models.molecule.bond_lengths import bond_orders, distances, shortest_lengths
 from ditkernels.models.molecule.raw import RawMolecule
+from ditkernels.models.molecule.relax import relax
 from ditkernels.models.molecule.valence import missing_hydrogens
 
 FAILURES = ("no atoms", "unknown element", "over-valence", "disconnected", "clash", "sanitization")
@@ -28,17 +29,19 @@ class AssembledMolecule:
     raw:     what it was made of.
     mol:     sanitised, with hydrogens that have coordinates; None if it failed.
     failure: one of FAILURES, or None. detail: a sentence that names the atoms.
+    relaxed: whether MMFF94 has moved the atoms.
     """
 
     raw: RawMolecule
     mol: Chem.Mol | None
     failure: str | None = None
     detail: str = ""
+    relaxed: bool = False
 
     @property
     def smiles(self) -> str:
         """Canonical SMILES without hydrogens and stereo marks; "" if it failed."""
-        return "" if self.mol is None else Chem.MolToSmiles(Chem.RemoveHs(self.mol), isomericSmiles=False)
+        return "" if self.mol is None else Chem.MolToSmiles(Chem.RemoveAllHs(self.mol), isomericSmiles=False)
 
 
 def assemble(raw: RawMolecule, *, hydrogens: str = "smallest", bonds: str = "rows") -> AssembledMolecule:
@@ -64,6 +67,14 @@ def assemble(raw: RawMolecule, *, hydrogens: str = "smallest", bonds: str = "row
     mol = Chem.AddHs(mol.GetMol(), addCoords=True)
     Chem.AssignStereochemistryFrom3D(mol)
     return AssembledMolecule(raw, mol)
+
+
+def minimized(molecule: AssembledMolecule) -> AssembledMolecule:
+    """The molecule relaxed with MMFF94, hydrogens included; a failed one, or one that MMFF94 cannot relax, as it is."""
+    if molecule.mol is None:
+        return molecule
+    mol = Chem.Mol(molecule.mol)
+    return replace(molecule, mol=mol, relaxed=True) if relax(mol) is not None else molecule
 
 
 def bonds_of(raw: RawMolecule, kind: str = "rows") -> np.ndarray:
