@@ -77,8 +77,6 @@ def decode(images: Tensor, counts: Sequence[int] | Tensor | None, config: D3MESC
     """What images (B, C, I, 3) say, by the nearest codes. Numbers that are not finite make an atom of element 0, and a
     bond that is dropped, as are bonds that do not name atoms a < b that exist, or a pair again.
 
-    In ``code`` bonds are rounded, as released, and have order 0 where that is not 1, 2 or 3.
-
     counts: atoms of each molecule in ``v2``, where they are given; None in ``code``, where they are read.
 
     Raises ValueError for images of another shape, or counts that do not fit.
@@ -190,7 +188,7 @@ def _named_bonds(rows: np.ndarray, config: D3MESConfig) -> np.ndarray:
         bonds = np.rint(rows).astype(np.int64)
         absent = (bonds == 0).all(axis=-1, keepdims=True)
         bonds -= (1, 1, 0)
-        bonds[..., 2] = np.where((bonds[..., 2] < 1) | (bonds[..., 2] > ORDERS), 0, bonds[..., 2])
+        bonds[..., 2] = bonds[..., 2].clip(1, ORDERS)
     else:
         scales = _bond_scales(config)
         bonds = np.rint((rows / config.bond_scale + 1) / 2 * scales).clip((0, 0, 1), scales).astype(np.int64)

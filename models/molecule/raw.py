@@ -14,8 +14,8 @@ class RawMolecule:
     Attributes:
         elements: (n,) int64 atomic numbers, 0 = unknown.
         positions: (n, 3) float64 in Å.
-        bonds: (m, 3) int64: atoms a < b, counted from 0, and order 1 to 3 (0 = unknown). Only rows that name two
-            different existing atoms, each pair once.
+        bonds: (m, 3) int64: atoms a < b, counted from 0, and order 1 to 3. Only rows that name two different
+            existing atoms, each pair once.
         ambiguous: atoms whose element code was far from every code.
         dropped_bonds: bond rows that were discarded: self loops, atoms that do not exist, repeated pairs.
     """

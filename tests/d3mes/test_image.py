@@ -82,7 +82,7 @@ def test_holes_in_layout_code_move_the_atoms_of_bonds():
     image = torch.zeros(1, 3, 27, 3)
     image[0, 1, [0, 5, 7]] = torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, 1, 0]])
     image[0, 2, 3] = torch.tensor([6.0, 8, 2])
-    image[0, 2, 9] = torch.tensor([1.0, 6, 1])
+    image[0, 2, 9] = torch.tensor([1.0, 6, 0.2])  # the nearest order is 1
     (found,) = decode(image, None, config)
     assert found.elements.tolist() == [6, 8, 7]
     assert found.bonds.tolist() == [[0, 1, 1], [1, 2, 2]]
