@@ -13,12 +13,14 @@ import sys
 
 import click
 
-# Name -> one-line help. The command `name` is the click object `command` of the module ditkernels.cli.<name>.
+# Name -> one-line help. The command `a-name` is the click object `command` of the module ditkernels.cli.a_name.
 COMMANDS = {
     "conformers": "Sample 3D conformers of molecules into an SDF file.",
     "molecules": "Generate new 3D molecules into an SDF file.",
     "train": "Train a model from a YAML configuration.",
     "evaluate": "Compare conformers with reference conformers.",
+    "evaluate-molecules": "Measure generated molecules: stability, validity, class.",
+    "study": "Studies of molecule generation, with their tables.",
     "verify": "Compare models with outputs of the original, test their symmetries.",
     "kernels": "Compile the Triton kernels for GPUs: registers, spills, floors.",
     "tune": "Measure the Triton kernels' configurations on the present GPU.",
@@ -47,7 +49,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        return importlib.import_module(f"ditkernels.cli.{name}").command
+        return importlib.import_module(f"ditkernels.cli.{name.replace('-', '_')}").command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -1,0 +1,1 @@
+"""Metrics of generated molecules, each with the ruler it is measured by."""

@@ -1,0 +1,1 @@
+"""Questions that are answered by a command, with their tables in ``benchmarks/results/studies``."""
