@@ -71,8 +71,8 @@ def sample_changes(network: D3MES, count: Tensor, seed: int = 0, steps: int = 25
     """Molecules from noise and from the same noise turned, start and every step.
 
     ``same``: share of pairs with the same SMILES, of those with a molecule on either side (None without such pairs);
-    ``valid``: share of samples that are molecules (:func:`assemble`), without and with the turn; ``rmsd``: median over molecules of the root mean square
-    distance in Å of the atoms after turning back (atoms are numbered).
+    ``valid``: share of samples that are molecules (:func:`assemble`), without and with the turn; ``rmsd``: median over
+    samples of the root mean square distance in Å of the atoms, numbered as they are, after turning back.
     """
     config = network.config
     rotation = random_rotations(len(count), torch.Generator().manual_seed(seed))

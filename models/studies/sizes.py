@@ -20,10 +20,11 @@ def parse_bins(text: str) -> list[Bin]:
     """
     found = []
     for part in text.split(","):
-        low, _, high = part.strip().partition("-")
-        if not low.isdigit() or not (high or low).isdigit() or not 1 <= int(low) <= int(high or low):
+        low, dash, high = part.strip().partition("-")
+        high = high if dash else low
+        if not low.isdigit() or not high.isdigit() or not 1 <= int(low) <= int(high):
             raise ValueError(f"bins must be like 1-6,7,8-9, got {part.strip()!r}")
-        found.append((int(low), int(high or low)))
+        found.append((int(low), int(high)))
     return found
 
 

@@ -1,0 +1,66 @@
+"""`ditkernels study`: the commands from arguments to result files."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from rdkit import Chem
+from rdkit.Chem import rdDistGeom
+
+from ditkernels.cli.study import command
+from ditkernels.models.weights import save_model
+from tests.support.d3mes import small_network
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A small network, a reference without molecules, and some geometries."""
+    path = tmp_path_factory.mktemp("study")
+    model = small_network("so3-e", dtype=torch.float32, classes=1)
+    model.sizes.copy_(torch.tensor([[0.0, 1, 0, 2, 0, 0, 0, 0, 0, 10]]))
+    save_model(model, path / "net")
+    np.savez(path / "reference.npz", steps=np.zeros(0, np.uint64), rows=np.array("[]"))
+    with Chem.SDWriter(str(path / "molecules.sdf")) as writer:
+        for smiles in ("CCO", "c1ccccc1C#N", "CC(=O)N", "CCBr", "CCCCCCCCCCC"):
+            mol = Chem.AddHs(Chem.MolFromSmiles(smiles))
+            rdDistGeom.EmbedMolecule(mol, randomSeed=1)
+            writer.write(mol)
+    return path
+
+
+def run(folder, study, *arguments):
+    result = CliRunner().invoke(
+        command, [study, f"small={folder / 'net'}", *arguments, "--results", str(folder / "results")]
+    )
+    assert result.exit_code == 0, result.output
+    record = json.loads((folder / "results" / f"{study}.json").read_text())
+    assert record["command"].startswith(f"ditkernels study {study} small=net --") and str(folder) not in str(record)
+    assert record["command"] in (folder / "results" / f"{study}.md").read_text()
+    return record
+
+
+def test_sizes(folder):
+    options = ["--bins", "1-3,9", "-n", "2", "--seeds", "2", "--steps", "2"]
+    rows = run(folder, "sizes", *options, "--reference", str(folder / "reference.npz"))["rows"]
+    assert [row["name"] for row in rows] == ["small, 1–3 heavy atoms", "small, 9 heavy atoms"]
+
+
+def test_patches(folder):
+    options = ["--small", "1-3", "-n", "2", "--seeds", "1", "--steps", "2"]
+    rows = run(folder, "patches", *options, "--reference", str(folder / "reference.npz"))["rows"]
+    assert [row["name"] for row in rows] == ["small", "small, 1–3 heavy atoms"]
+
+
+def test_rotation(folder):
+    record = run(folder, "rotation", "--data", str(folder / "molecules.sdf"), "-n", "5", "--steps", "2")
+    assert [row["name"] for row in record["rows"]] == ["small", "small, untrained"]
+    assert record["rows"][0]["samples"]["samples"] == 3  # the image holds neither bromine nor eleven atoms
+
+
+def test_models_have_names(folder):
+    result = CliRunner().invoke(command, ["sizes", str(folder / "net")])
+    assert result.exit_code == 2 and "every model must be given as NAME=MODEL" in result.output
