@@ -46,7 +46,8 @@ class D3MESConfig:
         position_scale: layout ``"v2"`` only, as the next two: length in Å that is 1 in the image.
         element_scale: what a one-hot code of an element is multiplied by.
         bond_scale: what the codes of bonds are multiplied by.
-        so3_layers, so3_heads, so3_channels: of the SO(3) attention; the next two are of its radial functions.
+        so3_layers, so3_heads, so3_channels: of the SO(3) attention; ``"so3-end"`` has as many layers behind the
+            transformer. The next two are of its radial functions.
         basis_size, cutoff: number of Gaussians, and the centre of the last in Å.
         t0_term: likelihood of the last step, ``"gaussian"`` or ``"pixel"`` (of 8-bit images, as released).
 

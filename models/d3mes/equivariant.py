@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ditkernels.nn import EquivariantLayerNorm, EquivariantLinear, SO3Attention, select_irreps
 from ditkernels.so3 import Irreps
 
-OUTSIDE, INSIDE = Irreps.natural(1), Irreps.natural(2)
+OUTSIDE, INSIDE, VECTORS = Irreps.natural(1), Irreps.natural(2), Irreps("1-")
 
 
 class SO3Layer(nn.Module):
@@ -50,21 +50,41 @@ class SO3Layer(nn.Module):
         return attended + select_irreps(own, self.kept, self.irreps_out)
 
 
-class SO3Encoder(nn.Module):
-    """Noisy atoms to invariants and vectors.
+class SO3Stack(nn.Module):
+    """Layers from 0+ and 1- to ``irreps_out``, with 0+, 1- and 2+ between them.
 
-    invariants: numbers per atom that come in. channels, heads, layers, basis_size, cutoff: of the attention.
+    channels, heads, layers, basis_size, cutoff: of the attention.
+    """
+
+    def __init__(
+        self, irreps_out: Irreps, channels: int, heads: int, layers: int, basis_size: int, cutoff: float
+    ) -> None:
+        super().__init__()
+        states = [OUTSIDE, *[INSIDE] * (layers - 1), irreps_out]
+        self.layers = nn.ModuleList(
+            SO3Layer(before, after, channels, heads, basis_size, cutoff)
+            for before, after in zip(states[:-1], states[1:], strict=True)
+        )
+
+    def forward(self, scalars: Tensor, vectors: Tensor, positions: Tensor, cu_seqlens: Tensor, impl: str) -> Tensor:
+        """Scalars (T, C), vectors (T, 3, C) and positions (T, 3) in Å of ragged molecules to features (T, M, C)."""
+        state = torch.cat((scalars.unsqueeze(-2), vectors), dim=-2)
+        for layer in self.layers:
+            state = layer(state, positions, cu_seqlens, impl)
+        return state
+
+
+class SO3Encoder(nn.Module):
+    """Noisy atoms to scalars and vectors.
+
+    invariants: numbers per atom that come in; the others are those of :class:`SO3Stack`.
     """
 
     def __init__(self, invariants: int, channels: int, heads: int, layers: int, basis_size: int, cutoff: float) -> None:
         super().__init__()
         self.scalars = nn.Linear(invariants, channels)
         self.vectors = nn.Parameter(torch.empty(channels))
-        states = [OUTSIDE, *[INSIDE] * (layers - 1), OUTSIDE]
-        self.layers = nn.ModuleList(
-            SO3Layer(before, after, channels, heads, basis_size, cutoff)
-            for before, after in zip(states[:-1], states[1:], strict=True)
-        )
+        self.stack = SO3Stack(OUTSIDE, channels, heads, layers, basis_size, cutoff)
 
     def reset_parameters(self) -> None:
         nn.init.normal_(self.vectors)
@@ -72,13 +92,40 @@ class SO3Encoder(nn.Module):
     def forward(
         self, invariants: Tensor, positions: Tensor, scale: float, cu_seqlens: Tensor, impl: str
     ) -> tuple[Tensor, Tensor]:
-        """Atoms of ragged molecules to their scalars (T, C) and vectors (T, 3, C).
-
-        invariants: (T, F). positions: (T, 3), centred, in units of ``scale`` Å.
+        """Scalars (T, C) and vectors (T, 3, C) of atoms with invariants (T, F) and centred positions (T, 3), which are
+        in units of ``scale`` Å.
         """
-        scalars = self.scalars(invariants).unsqueeze(-2)
         vectors = positions.unsqueeze(-1) * self.vectors
-        state = torch.cat((scalars, vectors), dim=-2)
-        for layer in self.layers:
-            state = layer(state, positions * scale, cu_seqlens, impl)
-        return state[..., 0, :], state[..., 1:4, :]
+        state = self.stack(self.scalars(invariants), vectors, positions * scale, cu_seqlens, impl)
+        return state[..., 0, :], state[..., 1:, :]
+
+
+class SO3Decoder(nn.Module):
+    r"""Scalars s and vectors V of the encoder, and what the transformer made of them, to one vector per atom:
+
+    .. math:: V' = \mathrm{SO3Stack}(s + h, \; V \odot (1 + g)), \qquad \epsilon = \sum_c w_c V'_c
+
+    The weights w start at 0. Arguments are those of :class:`SO3Stack`.
+    """
+
+    def __init__(self, channels: int, heads: int, layers: int, basis_size: int, cutoff: float) -> None:
+        super().__init__()
+        self.stack = SO3Stack(VECTORS, channels, heads, layers, basis_size, cutoff)
+        self.out = nn.Linear(channels, 1, bias=False)
+
+    def reset_parameters(self) -> None:
+        nn.init.zeros_(self.out.weight)
+
+    def forward(
+        self,
+        scalars: Tensor,
+        vectors: Tensor,
+        shift: Tensor,
+        gate: Tensor,
+        positions: Tensor,
+        cu_seqlens: Tensor,
+        impl: str,
+    ) -> Tensor:
+        """(T, C), (T, 3, C), h and g (T, C), positions (T, 3) in Å to vectors (T, 3)."""
+        vectors = vectors * (1 + gate).unsqueeze(-2)
+        return self.out(self.stack(scalars + shift, vectors, positions, cu_seqlens, impl)).squeeze(-1)

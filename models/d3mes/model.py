@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ditkernels.models.d3mes.config import D3MESConfig
 from ditkernels.models.d3mes.dit import Conditioning, DiT
-from ditkernels.models.d3mes.equivariant import SO3Encoder
+from ditkernels.models.d3mes.equivariant import SO3Decoder, SO3Encoder
 from ditkernels.models.d3mes.image import padding
 from ditkernels.models.d3mes.masks import atom_rows, centred, generated
 from ditkernels.models.d3mes.patches import grid_positions, line_positions, patchify, unpatchify
@@ -27,9 +25,9 @@ class D3MES(nn.Module):
     The equivariant attention sees positions, elements, the bond row and the place in the list of every atom, and c.
     With ``attention="so3-front"`` it adds to positions and elements before the image is cut into patches,
     R' = R + W_1 V, E' = E + W_0 s; the transformer is not equivariant. With ``"so3-end"`` a token holds invariants
-    only, [s; E; bonds], and the transformer returns, beside noise and variance of elements and bonds, an invariant
-    weight per atom and channel: the noise of the positions is sum_c g_c V_c less its mean, with one variance per
-    molecule. A new network returns 0.
+    only, [s; E; bonds]; the transformer returns noise and variance of elements and bonds, one variance for the
+    positions of a molecule (the mean over its atoms), and shifts and gates of the scalars and vectors of every atom,
+    from which more equivariant attention makes the noise of the positions. A new network returns 0.
 
     ``sizes`` (classes, max_atoms + 1) counts the training molecules by label and number of atoms (``v2``).
 
@@ -51,21 +49,16 @@ class D3MES(nn.Module):
             self.ring = RingAttention()
         if config.so3:
             width, self.elements = config.so3_channels, COLUMNS * config.element_channels
+            attention = (width, config.so3_heads, config.so3_layers, config.basis_size, config.cutoff)
             self.register_buffer("index_code", line_positions(config.rows, INDEX_CODE), persistent=False)
-            self.encoder = SO3Encoder(
-                self.elements + COLUMNS + INDEX_CODE + config.width,
-                width,
-                config.so3_heads,
-                config.so3_layers,
-                config.basis_size,
-                config.cutoff,
-            )
+            self.encoder = SO3Encoder(self.elements + COLUMNS + INDEX_CODE + config.width, *attention)
             if config.attention == "so3-front":
                 self.to_positions = nn.Linear(width, 1, bias=False)
                 self.to_elements = nn.Linear(width, self.elements, bias=False)
             else:
                 inputs = rows * (width + self.elements + COLUMNS)
-                outputs = rows * (2 * (self.elements + COLUMNS) + width + 1)
+                outputs = rows * (2 * (self.elements + COLUMNS) + 2 * width + 1)
+                self.decoder = SO3Decoder(*attention)
         self.transformer = DiT(inputs, outputs, positions, config.blocks, config.heads)
         self.reset_parameters()
 
@@ -81,6 +74,8 @@ class D3MES(nn.Module):
         if self.config.attention == "so3-front":
             nn.init.zeros_(self.to_positions.weight)
             nn.init.zeros_(self.to_elements.weight)
+        if self.config.attention == "so3-end":
+            self.decoder.reset_parameters()
 
     def forward(
         self, image: Tensor, t: Tensor, label: Tensor, count: Tensor | None = None, impl: str = "auto"
@@ -125,9 +120,12 @@ class D3MES(nn.Module):
         features = torch.cat((_unpack(scalars, atoms), _rows(image[:, 1:])), dim=-1)
         tokens = self.transformer(features.unflatten(1, (-1, rows)).flatten(-2), condition)
         found = tokens.unflatten(-1, (rows, -1)).flatten(1, 2)
-        sizes = (elements + COLUMNS, elements + COLUMNS, vectors.shape[-1], 1)
-        noise, variance, weights, position_variance = found.split(sizes, dim=-1)
-        moved = (vectors * weights[atoms].unsqueeze(-2)).sum(-1) / math.sqrt(vectors.shape[-1])
+        width = scalars.shape[-1]
+        noise, variance, shift, gate, position_variance = found.split(
+            (elements + COLUMNS, elements + COLUMNS, width, width, 1), dim=-1
+        )
+        distances = image[:, 0][atoms] * self.config.position_scale
+        moved = self.decoder(scalars, vectors, shift[atoms], gate[atoms], distances, _bounds(count), impl)
         shared = (position_variance.squeeze(-1) * atoms).sum(-1) / atoms.sum(-1).clamp(min=1)
         positions = _unpack(moved, atoms).unsqueeze(1)
         shared = shared[:, None, None, None].expand_as(positions)
@@ -139,8 +137,7 @@ class D3MES(nn.Module):
         molecule = atoms.nonzero()[:, 0]
         rows = torch.cat((_rows(image[:, 1:]), self.index_code.expand(len(image), -1, -1)), dim=-1)
         invariants = torch.cat((rows[atoms], condition[molecule]), dim=-1)
-        cu_seqlens = F.pad(count.cumsum(0), (1, 0))
-        found = self.encoder(invariants, image[:, 0][atoms], self.config.position_scale, cu_seqlens, impl)
+        found = self.encoder(invariants, image[:, 0][atoms], self.config.position_scale, _bounds(count), impl)
         return *found, atoms
 
     def _check(self, image: Tensor, t: Tensor, label: Tensor, count: Tensor | None) -> None:
@@ -154,6 +151,11 @@ class D3MES(nn.Module):
             if value is None or tuple(value.shape) != (batch,):
                 shape = None if value is None else tuple(value.shape)
                 raise ValueError(f"{name} must have shape ({batch},), got {shape}")
+
+
+def _bounds(count: Tensor) -> Tensor:
+    """Numbers of atoms (B,) to the first row of each molecule (B+1,)."""
+    return F.pad(count.cumsum(0), (1, 0))
 
 
 def _rows(channels: Tensor) -> Tensor:
