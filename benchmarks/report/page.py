@@ -1,6 +1,7 @@
 """What is generated from the result files: the page of all results beside them, and the marked parts of README.md.
 
-The parts are between `<!-- benchmarks:begin -->` and `<!-- benchmarks:end -->`, and likewise for "quality".
+The parts are between `<!-- benchmarks:begin -->` and `<!-- benchmarks:end -->`, and likewise for "quality" and
+"molecules".
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from benchmarks.cases.networks import NETWORKS
 from benchmarks.cases.pair import FOUR
 from benchmarks.report import plots
 from benchmarks.report.quality import quality_part
+from benchmarks.report.studies import studies_part
 from benchmarks.report.tables import as_markdown, short, tables
 from benchmarks.report.targets import verdicts
 from benchmarks.result_files import RESULTS, ROOT, load
@@ -117,7 +119,14 @@ def insert(readme: str, part: str, text: str) -> str:
 
 def updated(readme: str, folder: Path = RESULTS) -> str:
     """The README as the committed results want it."""
-    return insert(insert(readme, "benchmarks", summary(folder)), "quality", quality_part(folder / "quality"))
+    parts = {
+        "benchmarks": summary(folder),
+        "quality": quality_part(folder / "quality"),
+        "molecules": studies_part(folder / "studies"),
+    }
+    for part, text in parts.items():
+        readme = insert(readme, part, text)
+    return readme
 
 
 def stale(folder: Path = RESULTS, readme: Path = README) -> list[Path]:

@@ -9,6 +9,7 @@ from benchmarks import result_files as results
 from benchmarks.contestants.contestant import LEFT_OUT
 from benchmarks.report import page, plots
 from benchmarks.report.quality import quality_part
+from benchmarks.report.studies import studies_part
 from benchmarks.report.tables import as_markdown, as_text, short, speed_up, tables
 from benchmarks.report.targets import verdicts
 
@@ -101,6 +102,7 @@ SAMPLING = record(
 FOUND = results.merged({"runs": {}, "cases": []}, RUN, [PAIR, SO3, MEMORY, SAMPLING])
 MARKED = (
     "# A\n<!-- benchmarks:begin -->\nold\n<!-- benchmarks:end -->\nB\n<!-- quality:begin -->\n<!-- quality:end -->\n"
+    "<!-- molecules:begin -->\n<!-- molecules:end -->\n"
 )
 
 
@@ -244,3 +246,21 @@ def test_quality_table_shows_mean_and_median(tmp_path):
     assert "x.sdf, test: 8 molecules, 20 reference conformers, samples: two per reference" in text
     assert "| etkdg | 50.0 / 50.0 | 25.0 / 25.0 | 0.600 / 0.600 | - / - |" in text
     assert text.endswith("| 90.0 | 60.0 | 1 of 8 |")
+
+
+def test_studies_have_the_main_table_and_links_to_the_others(tmp_path):
+    assert "No results are committed yet" in studies_part(tmp_path)
+    row = {
+        "name": "so3-e",
+        "samples": 30,
+        "valid": 0.9,
+        "confusion": {"cyclic": {"acyclic": 1, "cyclic": 8, "failed": 1}},
+    }
+    null = {"name": "null: Gaussian noise", "samples": 30, "valid": 0.0}
+    study = {"command": "ditkernels study arms A=a", "date": "2026-01-02", "rows": [row, null]}
+    (tmp_path / "arms.json").write_text(json.dumps(study))
+    (tmp_path / "hydrogens.md").write_text("# Hydrogens by valence\n")
+    text = studies_part(tmp_path)
+    assert "| so3-e | 30 | 90.0 |" in text and "| null: Gaussian noise | 30 | 0.0 |" in text
+    assert "| cyclic | 1 | 8 | 1 |" in text and "ditkernels study arms A=a" in text
+    assert "[Hydrogens by valence](benchmarks/results/studies/hydrogens.md)" in text
