@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
@@ -83,7 +84,7 @@ def heavy_molecules(
     try:
         with np.load(path, allow_pickle=False) as file:
             return HeavyMolecules(**{field.name: file[field.name] for field in fields(HeavyMolecules)})
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"preprocessing cache {path} is damaged ({error}); delete it to build it again") from error
 
 

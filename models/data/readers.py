@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
+import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,7 +69,7 @@ class NpzReader(Reader):
         try:
             with np.load(self.path, allow_pickle=False) as data:
                 index, ptr, positions, smiles = (data[key] for key in ("idx", "ptr", "pos_e4", "smiles"))
-        except (KeyError, ValueError, OSError, EOFError) as error:
+        except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(
                 f"{self.path} is not a packed molecule file (idx, ptr, pos_e4, smiles): {error}"
             ) from error

@@ -9,6 +9,7 @@ The file ``reference/<name>.npz`` ships with the package:
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,7 @@ def load_reference(name: str) -> Reference:
     try:
         with np.load(path, allow_pickle=False) as file:
             return Reference(np.cumsum(file["steps"], dtype=np.uint64), json.loads(str(file["rows"])))
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         known = ", ".join(sorted(p.stem for p in FOLDER.glob("*.npz")))
         raise ValueError(f"{name!r} is neither a shipped reference ({known}) nor a file of one ({error})") from error
 

@@ -111,6 +111,7 @@ def test_folder_of_sdf_files_is_read_in_name_order(cascade, tmp_path):
         ("missing.sdf", None, "does not exist"),
         ("data.txt", b"x", "not recognised"),
         ("data.npz", b"not a zip file", "is not a packed molecule file"),
+        ("cut.npz", b"PK\x03\x04 the beginning of one", "is not a packed molecule file"),
         ("data.sdf.gz", b"not gzip", "cannot be read as SDF"),
     ],
 )
