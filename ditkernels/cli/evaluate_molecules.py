@@ -39,7 +39,8 @@ def command(
 ) -> None:
     """Measure the molecules in each IN (an SD file with bonds and hydrogens), a row each.
 
-    The table always has the row of the training data, and of Gaussian noise, which shows what each ruler is worth.
+    The table always has the row of the training data, and of Gaussian noise, which shows what each ruler is worth. A
+    record that cannot be read, or has no 3D coordinates, is named and counts as a failed sample.
 
     Exit code: 0 done, 3 some records could not be read, 2 wrong usage, 1 other errors.
     """
@@ -52,19 +53,27 @@ def command(
         raise click.UsageError("--failures and --asked belong to a single IN")
     if failures is not None and asked is not None:
         raise click.UsageError("--failures and --asked both count the failed samples; give one of them")
-    broken: list[str] = []
+    broken: list[tuple[str, str]] = []
     try:
         known = load_reference(reference)
         rows = []
         for path in inputs:
-            samples = read_generated(path, broken.append)
+            left_out: list[tuple[str, str]] = []
+            samples = read_generated(path, lambda *found, into=left_out: into.append(found))
+            broken += left_out
             if bare := without_hydrogens(samples):
                 click.echo(f"{path}: {bare} molecules lack hydrogens, which EDM's ruler needs", err=True)
-            lost = _lost(failures) if failures else max((asked or 0) - len(samples), 0)
+            lost = [label for _, label in left_out] + (_lost(failures) if failures else [])
+            held = len(samples) + len(lost)
+            if not held and not asked:
+                raise ValueError(f"{path} holds no record")
+            if asked is not None and asked < held:
+                raise ValueError(f"--asked is {asked}, but {path} holds {held} records")
+            lost += [""] * ((asked or held) - held)
             rows.append(measure(path.name, samples, lost, known.keys))
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    for sentence in broken:
+    for sentence, _ in broken:
         click.echo(sentence, err=True)
     click.echo(markdown([*rows, *known.rows]))
     for row in rows:

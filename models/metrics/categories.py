@@ -9,18 +9,20 @@ from rdkit import Chem
 
 CLASSES = ("acyclic", "cyclic")
 FAILED = "failed"
+UNKNOWN = "unknown"
+"""What was asked of a lost sample that nothing is known of; whatever it was, the sample is wrong."""
 
 
 def category(mol: Chem.Mol | None) -> str:
-    """``cyclic`` if the molecule has a ring, else ``acyclic``; ``failed`` for None."""
-    if mol is None:
+    """``cyclic`` if the molecule has a ring, else ``acyclic``; ``failed`` for None and for several parts."""
+    if mol is None or len(Chem.GetMolFrags(mol)) != 1:
         return FAILED
     return CLASSES[mol.GetRingInfo().NumRings() > 0]
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """counts[asked][found]: molecules; found may be ``failed``."""
+    """counts[asked][found]: molecules; found may be ``failed``, asked may be ``unknown``."""
 
     counts: dict[str, dict[str, int]]
 
@@ -31,10 +33,10 @@ class Confusion:
         for asked, found in pairs:
             row = counts.setdefault(asked, dict.fromkeys((*CLASSES, FAILED), 0))
             row[found] += 1
-        return cls({asked: counts[asked] for asked in CLASSES if asked in counts})
+        return cls({asked: counts[asked] for asked in (*CLASSES, UNKNOWN) if asked in counts})
 
     def accuracy(self, *, valid_only: bool) -> float | None:
         """Share of right classes, of all samples (a failed one is wrong) or of the valid ones; None without samples."""
-        right = sum(row[asked] for asked, row in self.counts.items())
+        right = sum(row.get(asked, 0) for asked, row in self.counts.items())
         total = sum(sum(row.values()) - (row[FAILED] if valid_only else 0) for row in self.counts.values())
         return right / total if total else None

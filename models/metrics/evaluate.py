@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ import numpy as np
 from rdkit import Chem
 
 from ditkernels.models.data.records import connectivity_key
-from ditkernels.models.metrics.categories import Confusion, category
+from ditkernels.models.metrics.categories import FAILED, UNKNOWN, Confusion, category
 from ditkernels.models.metrics.checks import CHECKS, geometry_checks
 from ditkernels.models.metrics.stability import counts_smiles, counts_stable, edm_smiles, edm_stable
 
@@ -46,7 +45,8 @@ def measure(name: str, samples: Sequence[Generated], lost: Sequence[str] | int =
 
     name: of the row.
     lost: samples that were never written because they were no molecules, as the classes that were asked of them, or
-        as a number. They count as unstable, invalid and of the wrong class; shares of *atoms* do not know them.
+        as a number. They count as unstable, invalid and, where classes were asked for, of the wrong class; shares of
+        *atoms* do not know them.
     training: sorted uint64 keys of the training molecules (:func:`connectivity_key` of :func:`connectivity`), for
         novelty; None leaves it out.
 
@@ -64,8 +64,9 @@ def measure(name: str, samples: Sequence[Generated], lost: Sequence[str] | int =
     row |= _own_bonds(samples, total, training)
     row |= _edm(samples, total)
     row |= _counts(samples, total)
-    asked = [(s.asked, category(s.mol)) for s in samples if s.asked] + [(label, "failed") for label in missing if label]
-    if asked:
+    asked = [(s.asked, category(s.mol)) for s in samples if s.asked]
+    if asked or any(missing):
+        asked += [(label or UNKNOWN, FAILED) for label in missing]
         confusion = Confusion.of(asked)
         row |= {
             "class_all": confusion.accuracy(valid_only=False),
@@ -95,7 +96,7 @@ def _edm(samples: Sequence[Generated], total: int) -> dict:
     atoms = np.concatenate(stable) if stable else np.zeros(0)
     return {
         "edm_atoms": float(atoms.mean()) if len(atoms) else None,
-        "edm_molecules": sum(bool(s.all()) for s in stable) / total,
+        "edm_molecules": sum(_all(s) for s in stable) / total,
         "edm_valid": len(valid) / total,
         "edm_valid_unique": len(set(valid)) / total,
     }
@@ -106,9 +107,14 @@ def _counts(samples: Sequence[Generated], total: int) -> dict:
     stable = [counts_stable(*atoms) for atoms in heavy]
     known = [s for s in stable if s is not None]
     atoms = np.concatenate(known) if known else np.zeros(0)
-    strings = Counter(counts_smiles(*atoms) for atoms in heavy)
+    strings = {counts_smiles(*atoms) for atoms in heavy}
     return {
         "counts_atoms": float(atoms.mean()) if len(atoms) else None,
-        "counts_molecules": sum(s is not None and bool(s.all()) for s in stable) / total,
+        "counts_molecules": sum(s is not None and _all(s) for s in stable) / total,
         "counts_valid": len(strings) / total,
     }
+
+
+def _all(stable: np.ndarray) -> bool:
+    """Nothing is not a molecule."""
+    return len(stable) > 0 and bool(stable.all())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,33 +11,34 @@ from rdkit import Chem, rdBase
 
 from ditkernels.models.metrics.categories import CLASSES
 from ditkernels.models.metrics.evaluate import Generated
+from ditkernels.models.molecule.records import Record, read_records
 
 CLASS_FIELD = "class"
 
 
-def read_generated(path: Path, broken: Callable[[str], None]) -> list[Generated]:
-    """The records of an SD file (also .gz), hydrogens kept as they are; a record without 3D coordinates or that cannot
-    be read is told to ``broken`` in one sentence and left out. One whose bonds RDKit refuses is kept, without a
-    molecule.
+def read_generated(path: Path, broken: Callable[[str, str], None]) -> list[Generated]:
+    """The records of an SD file (also .gz), hydrogens kept as they are.
 
-    Raises ValueError if the file cannot be read or holds no record.
+    A record that cannot be read or has no 3D coordinates is left out and told to ``broken``: a sentence, and the class
+    that was asked of it. One whose bonds RDKit refuses is kept, without a molecule.
+
+    Raises ValueError if the file is no SD file or cannot be read.
     """
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
-            blocks = stream.read().decode("utf-8", errors="replace").split("$$$$\n")
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
     found = []
-    blocks = [block for block in blocks if block.strip()]
-    for number, block in enumerate(blocks, start=1):
-        with rdBase.BlockLogs():
-            mol = Chem.MolFromMolBlock(block, sanitize=False, removeHs=False)
-        if mol is None or not mol.GetNumConformers() or not mol.GetNumAtoms():
-            broken(f"{path}: record {number} cannot be read and is left out")
-            continue
-        found.append(_generated(mol, _field(block, CLASS_FIELD)))
-    if not found:
-        raise ValueError(f"{path} holds no molecule that can be read")
+    try:
+        for record in read_records([str(path)]):
+            if not record.is_mol_block:
+                raise ValueError(f"{path} is no SD file")
+            label = _label(record.content)
+            sample = _generated(record, label)
+            if sample is None:
+                broken(
+                    f"{path}: record {record.index + 1} ({record.title}) has no molecule in 3D, it is left out", label
+                )
+            else:
+                found.append(sample)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     return found
 
 
@@ -46,7 +47,15 @@ def without_hydrogens(samples: list[Generated]) -> int:
     return sum(s.mol is not None and any(atom.GetTotalNumHs() for atom in s.mol.GetAtoms()) for s in samples)
 
 
-def _generated(mol: Chem.Mol, label: str) -> Generated:
+def _generated(record: Record, label: str) -> Generated | None:
+    """None for a record without 3D coordinates, or that is no mol block."""
+    with rdBase.BlockLogs():
+        mol = Chem.MolFromMolBlock(record.content, sanitize=False, removeHs=False)
+    if mol is None or not mol.GetNumAtoms() or not mol.GetNumConformers():
+        return None
+    # A molecule in the plane z = 0 is read as a drawing although the record says 3D.
+    if not mol.GetConformer().Is3D() and record.content.split("\n", 2)[1][20:22] != "3D":
+        return None
     numbers = np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()], dtype=np.int64)
     positions = mol.GetConformer().GetPositions()
     with rdBase.BlockLogs():
@@ -54,13 +63,13 @@ def _generated(mol: Chem.Mol, label: str) -> Generated:
             Chem.SanitizeMol(mol)
         except Chem.MolSanitizeException:
             mol = None
-    return Generated(numbers, positions, mol, label if label in CLASSES else "")
+    return Generated(numbers, positions, mol, label)
 
 
-def _field(block: str, name: str) -> str:
-    """Value of an SD field, "" without it."""
+def _label(block: str) -> str:
+    """The class that an SD record was asked for, "" without one."""
     lines = block.splitlines()
-    for place, line in enumerate(lines[:-1]):
-        if line.startswith(">") and f"<{name}>" in line:
-            return lines[place + 1].strip()
+    for line, value in zip(lines, lines[1:]):
+        if line.startswith(">") and f"<{CLASS_FIELD}>" in line:
+            return value.strip() if value.strip() in CLASSES else ""
     return ""

@@ -15,7 +15,7 @@ import numpy as np
 from rdkit import Chem, rdBase
 
 from ditkernels.models.molecule.bond_lengths import bond_orders
-from ditkernels.models.molecule.valence import VALENCES
+from ditkernels.models.molecule.valence import MAXIMUM, VALENCES
 
 NO_MARGINS = (0, 0, 0)
 _SULFUR = 16
@@ -35,11 +35,11 @@ def counts_stable(elements: np.ndarray, positions: np.ndarray) -> np.ndarray | N
     """(n,) bool: which atoms are stable by the ruler of bond counts; None for a sample with an unknown element, which
     that ruler leaves out of the share of atoms and counts as an unstable molecule.
     """
-    if any(int(number) not in VALENCES for number in elements):
+    if any(int(number) not in MAXIMUM for number in elements):
         return None
     counts = (bond_orders(elements, positions, NO_MARGINS) > 0).sum(axis=1)
     return np.array(
-        [used <= VALENCES[int(number)][-1] for number, used in zip(elements, counts.tolist(), strict=True)], dtype=bool
+        [used <= MAXIMUM[int(number)] for number, used in zip(elements, counts.tolist(), strict=True)], dtype=bool
     )
 
 
