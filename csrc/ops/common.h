@@ -64,7 +64,9 @@ using Optional = std::optional<Tensor>;
 }
 
 // A gradient: same size and dtype as what it belongs to.
-[[maybe_unused]] Rows like(const Optional& t, const char* name, const Rows& of) { return typed(t, name, of.rows, of.columns, of.type); }
+[[maybe_unused]] Rows like(const Optional& t, const char* name, const Rows& of) {
+  return typed(t, name, of.rows, of.columns, of.type);
+}
 
 // torch's threads. An exception of a task is reported after the loop: it may not leave it through torch's C interface.
 [[maybe_unused]] ditkernels::Threads torch_threads() {

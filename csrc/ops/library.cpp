@@ -1,5 +1,5 @@
-// The library of native operators, registered through torch's stable ABI, so that one build serves every torch from 2.10
-// up. Each operator registers its own part.
+// The library of native operators, registered through torch's stable ABI, so that one build serves every torch from
+// 2.10 up. Each operator registers its own part.
 #include <torch/csrc/stable/library.h>
 
 #include <string>

@@ -10,8 +10,8 @@ namespace {
 using ditkernels::Coupling;
 using ditkernels::So3Attention;
 
-// Irreps of a call as one tensor of int64: the numbers of irreps of queries, values and outputs, of filter degrees and of
-// paths; the degrees of those irreps; then for each path its filter degree, value irrep and output irrep.
+// Irreps of a call as one tensor of int64: the numbers of irreps of queries, values and outputs, of filter degrees and
+// of paths; the degrees of those irreps; then for each path its filter degree, value irrep and output irrep.
 void set_irreps(So3Attention& p, const Tensor& irreps) {
   STD_TORCH_CHECK(irreps.is_cpu() && irreps.is_contiguous() && irreps.scalar_type() == ScalarType::Long,
                   "irreps must be a contiguous CPU tensor of int64");
@@ -144,11 +144,11 @@ STABLE_TORCH_LIBRARY_FRAGMENT(ditkernels_native, m) {
   // query, key: (T, Mq, H, D), value: (T, Mv, H, D), out: (T, Mo, H, D), float32 or float64, contiguous; lse: (T, H) of
   // the same dtype. C = H * D; A irreps of queries, J filter degrees, W paths, K radial functions.
   // Pair rows (P): molecule b's pair (i, j) is row pair_offsets[b] + i * (pair_stride or lengths[b]) + j.
-  // positions: (T, 3), path_weight: (W, C), weight_a: (K, A, C), weight_g: (K, J, C), scaling: (S, J, K), of the tokens'
-  // dtype; a: (P, A, C), g: (P, J, C), in float32, float64 (with float64 tokens only), bfloat16 or float16; index: (P)
-  // uint8, int16, int32 or int64. offsets, pair_offsets: (B) int64; lengths: (B) int32; pairs = P, or -1 if there is no
-  // tensor of pairs; mask: (P) bool; bias: (P, H). irreps: see set_irreps. kind: 0 Bernstein, 1 Gaussian, 2 Bessel.
-  // out and lse are written for the tokens of the molecules only.
+  // positions: (T, 3), path_weight: (W, C), weight_a: (K, A, C), weight_g: (K, J, C), scaling: (S, J, K), of the
+  // tokens' dtype; a: (P, A, C), g: (P, J, C), in float32, float64 (with float64 tokens only), bfloat16 or float16;
+  // index: (P) uint8, int16, int32 or int64. offsets, pair_offsets: (B) int64; lengths: (B) int32; pairs = P, or -1 if
+  // there is no tensor of pairs; mask: (P) bool; bias: (P, H). irreps: see set_irreps. kind: 0 Bernstein, 1 Gaussian, 2
+  // Bessel. out and lse are written for the tokens of the molecules only.
   m.def(
       "so3_attention_forward(Tensor query, Tensor key, Tensor value, Tensor positions, Tensor path_weight, Tensor? a, "
       "Tensor? g, Tensor? weight_a, Tensor? weight_g, Tensor? index, Tensor? scaling, Tensor offsets, Tensor lengths, "

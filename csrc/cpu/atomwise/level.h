@@ -144,7 +144,8 @@ void transition_rows(const Transition& p, int64_t begin, int64_t end) {
         if (scalar) {
           layer_norm(C, eps, state, scale, row + p.shift, out);
         } else {
-          const T square = p.irreps.kind[x] == NormKind::Rms ? mean_square(M, C, state) : norm_variance(M, C, eps, state);
+          const bool rms = p.irreps.kind[x] == NormKind::Rms;
+          const T square = rms ? mean_square(M, C, state) : norm_variance(M, C, eps, state);
           const T factor = 1 / std::sqrt(square + eps);
           for (int64_t m = 0; m < M; ++m) scale_by(C, factor, state + m * C, scale, out + m * C);
         }

@@ -284,8 +284,8 @@ void so3_basis_backward_item(So3BasisScratch<T>& s, const Problem& problem, cons
           *out = static_cast<const T*>(problem.out) + token * shape.outputs * C,
           *grad_out = static_cast<const T*>(problem.grad_out) + token * shape.outputs * C,
           *lse = static_cast<const T*>(problem.lse) + token * H;
-  T *grad_query = static_cast<T*>(problem.grad_query) + token * shape.qk * C, *wide_y = grad.positions ? s.wide_y : nullptr,
-    *positions = static_cast<T*>(grad.positions);
+  T *grad_query = static_cast<T*>(problem.grad_query) + token * shape.qk * C,
+    *wide_y = grad.positions ? s.wide_y : nullptr, *positions = static_cast<T*>(grad.positions);
   start_basis<T, W>(s, problem, item, shape);
   zero(grad_query, item.rows * shape.qk * C);
   zero(s.grad_key, item.size * shape.qk * C);
@@ -332,7 +332,8 @@ void so3_basis_backward_item(So3BasisScratch<T>& s, const Problem& problem, cons
     for (int64_t J = 0; J < shape.degrees; ++J) {
       if (rho) zero(s.grad_rho + J * kTilePairs * K, tile.rows * K);
       if (weights && (J == 0 || basis.scaling))
-        pack_transpose<T>(tile.rows, K, rho_of(s, basis, J), s.packed_rho + J * packed_transpose_size<T>(kTilePairs, K));
+        pack_transpose<T>(tile.rows, K, rho_of(s, basis, J),
+                          s.packed_rho + J * packed_transpose_size<T>(kTilePairs, K));
     }
     for (int64_t h = 0; h < H; ++h) {
       project_a(s, tile, problem, shape, basis, h);

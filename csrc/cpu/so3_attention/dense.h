@@ -1,5 +1,5 @@
-// so3_attention with radial weights as tensors (pairs, irreps, C) and (pairs, degrees, C): one receiver after the other,
-// all of its senders as one list. Included by the kernel files only.
+// so3_attention with radial weights as tensors (pairs, irreps, C) and (pairs, degrees, C): one receiver after the
+// other, all of its senders as one list. Included by the kernel files only.
 //
 // From memory each pair moves (irreps + degrees) C elements in the forward; the backward reads the same and writes as
 // much. Half precision is widened receiver by receiver.
@@ -97,8 +97,8 @@ DenseReceiver<T> dense_receiver(const So3DenseScratch<T>& s, const Problem& prob
   return x;
 }
 
-// Asks for the rows of the next receiver, a part of them per head: rows of one head are pieces that no hardware prefetch
-// follows.
+// Asks for the rows of the next receiver, a part of them per head: rows of one head are pieces that no hardware
+// prefetch follows.
 template <class T>
 void prefetch_next(const Problem& problem, const Item& item, const So3Shape& shape, const So3Rows& rows, int64_t r,
                    int64_t h) {

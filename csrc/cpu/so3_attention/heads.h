@@ -4,8 +4,8 @@
 //   S_{F,n} = sum_e p_e Y_eF g_e,J(F) v_en                               (F: filter components, n: value components)
 //   out_m   = sum over couplings (path, F, n, m) of w_path coefficient S_{F,n}
 //
-// The Clebsch-Gordan sums stand outside of the loop over senders. Channels are taken in blocks of one vector: K and V of
-// the molecule are packed as (C / W, size, M, W), so that a block stays in the first-level cache while it is used.
+// The Clebsch-Gordan sums stand outside of the loop over senders. Channels are taken in blocks of one vector: K and V
+// of the molecule are packed as (C / W, size, M, W), so that a block stays in the first-level cache while it is used.
 // Backward, with Z_{F,n} = sum over couplings of w coefficient dout_m and U_F = sum_n Z_{F,n} v_n:
 //   dp = sum_cF g_J(F) Y_F U_F,   dg_J = p sum_{F in J} Y_F U_F,   dY_F = p sum_c g_J(F) U_F,
 //   dv_n += sum_F p g_J(F) Y_F Z_{F,n},   dw_path += coefficient S_{F,n} dout_m,

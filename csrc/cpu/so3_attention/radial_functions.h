@@ -42,7 +42,8 @@ inline void bernstein_by_ratios(int64_t K, double r, double* f) {
   f[peak] = peak == 0 && r == 0 ? 1.0
                                 : std::exp(std::lgamma(last + 1) - std::lgamma(n + 1) - std::lgamma(last - n + 1) +
                                            (peak ? n * std::log(r) : 0.0) - last * std::log1p(r));
-  for (int64_t m = peak; m + 1 < K; ++m) f[m + 1] = f[m] * (last - static_cast<double>(m)) / static_cast<double>(m + 1) * r;
+  for (int64_t m = peak; m + 1 < K; ++m)
+    f[m + 1] = f[m] * (last - static_cast<double>(m)) / static_cast<double>(m + 1) * r;
   for (int64_t m = peak; m > 0; --m)
     f[m - 1] = f[m] * static_cast<double>(m) / ((last - static_cast<double>(m) + 1) * r);
 }

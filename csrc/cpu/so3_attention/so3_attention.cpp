@@ -144,7 +144,8 @@ void forward_as(const So3Attention& p, const Threads& threads) {
   });
 }
 
-// What one group of chunks adds to the gradients of shared tensors. Of the scaling table it holds the rows it uses only.
+// What one group of chunks adds to the gradients of shared tensors. Of the scaling table it holds the rows it uses
+// only.
 template <class T>
 struct SharedPartial {
   std::vector<int64_t> rows;

@@ -8,8 +8,8 @@
 
 namespace ditkernels {
 
-// The arguments of the operator. The form follows from the radial tensors that are present: a and g (dense), or weight_a
-// and weight_g (basis). Token rows have M * C elements, M components.
+// The arguments of the operator. The form follows from the radial tensors that are present: a and g (dense), or
+// weight_a and weight_g (basis). Token rows have M * C elements, M components.
 struct So3Attention : Attention {
   int64_t qk = 0, values = 0, outputs = 0;  // components
   std::vector<int32_t> irrep_start;         // (irreps of queries and keys + 1) first component of each

@@ -2,9 +2,10 @@
 // Included by the kernel files only.
 //
 // Distances are the same both ways. An item that holds a whole molecule therefore visits two blocks of atoms once, as
-// receivers and senders of each other, and the two directions of a pair share one row of radial weights if they have the
-// same row of the scaling table. Blocks follow from the size of the molecule alone, and every receiver meets the blocks
-// of its senders in ascending order, so that the bits of a result do not depend on how a batch is split into items.
+// receivers and senders of each other, and the two directions of a pair share one row of radial weights if they have
+// the same row of the scaling table. Blocks follow from the size of the molecule alone, and every receiver meets the
+// blocks of its senders in ascending order, so that the bits of a result do not depend on how a batch is split into
+// items.
 #pragma once
 
 #include "geometry.h"
