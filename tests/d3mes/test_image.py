@@ -49,10 +49,12 @@ def test_large_molecules_of_other_elements():
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_noise_of_a_third_of_a_code_does_no_harm(layout):
-    """Codes of bond rows are 2 / 9 of a number apart in layout v2, of elements 0.25; in layout code 1."""
+    """In layout v2 codes of atoms in bond rows are a quarter of their scale apart, of elements a scale; else 1."""
     config, found = LAYOUTS[layout], molecules()
-    size = 0.3 if layout == "code" else 0.07
-    noise = size * (2 * torch.rand((len(found), config.channels, config.rows, 3)) - 1)
+    noise = 0.3 * (2 * torch.rand((len(found), config.channels, config.rows, 3)) - 1)
+    if layout == "v2":
+        noise[:, 1:-1] *= config.element_scale
+        noise[:, -1] *= config.bond_scale / 4
     noise[:, 0] = 0
     cleaned = decoded(images_of(found, config) + noise, config, found)
     assert_same([dataclasses.replace(m, ambiguous=0) for m in cleaned], found, centred=layout == "v2")
@@ -67,14 +69,13 @@ def test_layout_code_is_that_of_the_released_program():
     assert not image[:, 2:].any() and not image[2, 1].any()
 
 
-def test_layout_v2_has_unit_scale():
+def test_scales_of_layout_v2():
     config, found = LAYOUTS["v2"], molecules()
-    images = images_of(found, config)
-    bonds = images[:, -1]
-    assert bonds.min() == -1 and bonds.max() <= 1
-    assert set(images[:, 1:-1].unique().tolist()) == {0.0, 0.25}
-    assert (images[:, 1:-1].flatten(2).sum(-1).sum(-1) == 0.25 * config.rows).all()
-    assert images[:, 0].sum(1).abs().max() < 1e-5
+    images, positions = images_of(found, config), found[-1].positions
+    assert images[:, -1].min() == -config.bond_scale and images[:, -1].max() == config.bond_scale
+    assert set(images[:, 1:-1].unique().tolist()) == {0.0, config.element_scale}
+    assert (images[:, 1:-1].flatten(1).sum(-1) == config.element_scale * config.rows).all()
+    assert_allclose(images[-1, 0, :8], (positions - positions.mean(0)) / config.position_scale, atol=1e-6)
 
 
 def test_holes_in_layout_code_move_the_atoms_of_bonds():
@@ -114,7 +115,7 @@ def test_bonds_of_layout_v2_stand_in_the_row_of_their_later_atom():
     config = dataclasses.replace(LAYOUTS["v2"], rows=12, max_atoms=8)
     (found,) = molecules(["C12C3C4C1C5C2C3C45"])  # cubane has 12 bonds
     rows = images_of([found], config)[0, -1]
-    values = torch.round((rows + 1) / 2 * torch.tensor([7.0, 7, 3])).long()
+    values = torch.round((rows / config.bond_scale + 1) / 2 * torch.tensor([7.0, 7, 3])).long()
     assert values[1:8, 1].tolist() == list(range(1, 8))
     assert values[1:8, 0].tolist() == [
         max(a for a, b, _ in found.bonds.tolist() if b == later) for later in range(1, 8)
@@ -129,7 +130,7 @@ def test_atoms_in_any_order_have_rows_for_all_bonds():
     shuffled = dataclasses.replace(found, bonds=np.array([[0, 3, 1], [1, 2, 2], [1, 3, 1]]))
     images = images_of([shuffled], config)
     assert_same(decoded(images, config, [found]), [shuffled], centred=True)
-    taken = (images[0, -1] != torch.tensor([1.0, -1, -1])).any(-1)
+    taken = (images[0, -1] != config.bond_scale * torch.tensor([1.0, -1, -1])).any(-1)
     assert taken.nonzero().flatten().tolist() == [2, 3, 4]
 
 
@@ -138,7 +139,7 @@ def test_ambiguous_elements_are_counted(layout):
     config = LAYOUTS[layout]
     found = molecules(["CCO"])
     images = images_of(found, config)
-    images[0, 1, 1] += 0.5 * (1 if layout == "code" else 0.25)
+    images[0, 1, 1] += 0.5 * (1 if layout == "code" else config.element_scale)
     (mixed,) = decoded(images, config, found)
     assert mixed.ambiguous == 1 and len(mixed.elements) == 3
 
