@@ -13,7 +13,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from ditkernels.triton.launch import Launch
+from ditkernels.triton.launch import Launch, options
 
 TARGETS = {
     "sm_80": GPUTarget("cuda", 80, 32),
@@ -60,8 +60,8 @@ def compile_launch(launch: Launch, target: str):
     """The compiled kernel of triton.compile for an architecture of TARGETS, as that launch would have made it."""
     signature, constants, attributes = specialization(launch)
     source = ASTSource(fn=launch.kernel, signature=signature, constexprs=constants, attrs=attributes)
-    options = {"num_warps": launch.config.warps, "num_stages": launch.config.stages, "enable_fp_fusion": True}
-    return triton.compile(source, target=TARGETS[target], options=options)
+    chosen = options(launch.config, nvidia=TARGETS[target].backend == "cuda")
+    return triton.compile(source, target=TARGETS[target], options=chosen)
 
 
 def specialization(launch: Launch) -> tuple[dict, dict, dict]:

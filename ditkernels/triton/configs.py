@@ -31,6 +31,9 @@ class Config:
     heads: heads of one block of channels
     features: block of the inner axis of a projection (E, F or K); 0 where there is none
     warps, stages: of a program, and of the software pipeline of its loops
+    registers: at most, of a thread on an NVIDIA GPU, 0 leaves the number to the compiler, which also
+        spills one or two registers where that lets one more program run on a multiprocessor; with a number it spills
+        only what does not fit
     """
 
     receivers: int
@@ -39,6 +42,7 @@ class Config:
     features: int = 0
     warps: int = 4
     stages: int = 2
+    registers: int = 0
 
 
 @dataclass(frozen=True)

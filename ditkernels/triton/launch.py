@@ -61,6 +61,11 @@ def launch(kernel, grid: tuple[int, ...], config: Config, **arguments) -> None:
         return
     device = next(x.device for x in arguments.values() if isinstance(x, torch.Tensor))
     with torch.cuda.device(device if device.type == "cuda" else -1):
-        # Fused multiply-adds are Triton's old default and not its new one: it is said here, for all versions.
-        options = {"num_warps": config.warps, "num_stages": config.stages, "enable_fp_fusion": True}
-        kernel[grid](**arguments, **options)
+        kernel[grid](**arguments, **options(config, nvidia=device.type == "cuda" and torch.version.hip is None))
+
+
+def options(config: Config, nvidia: bool) -> dict:
+    """The compiler's options of a configuration."""
+    # Fused multiply-adds are Triton's old default and not its new one: it is said here, for all versions.
+    found = {"num_warps": config.warps, "num_stages": config.stages, "enable_fp_fusion": True}
+    return {**found, "maxnreg": config.registers} if nvidia and config.registers else found

@@ -5,7 +5,13 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from ditkernels.so3_attention.impl.triton.forward_kernel import coupled, coupled_by, irrep_product, path_count
+from ditkernels.so3_attention.impl.triton.forward_kernel import (
+    coupled,
+    coupled_by,
+    irrep_product,
+    path_count,
+    path_weights,
+)
 from ditkernels.so3_attention.impl.triton.geometry import direction, harmonics, scaled
 from ditkernels.so3_attention.impl.triton.weights import components, tile_basis, tile_weight
 from ditkernels.triton.blocks import allowed_pairs, channels_of, locate, spread_heads, sum_heads
@@ -85,7 +91,6 @@ def rows_kernel(
     q = components(query, receiver * (MQ * CHANNELS) + lane, mine, MQ, CHANNELS)
     go = components(grad_out, receiver * (OUTPUTS * CHANNELS) + lane, mine, OUTPUTS, CHANNELS)
     result = components(out, receiver * (OUTPUTS * CHANNELS) + lane, mine, OUTPUTS, CHANNELS)
-    w = components(path_weight, lane, real, path_count(INTO), CHANNELS)
     delta = tl.zeros([RECEIVERS, 1, LANES], tl.float32)
     for m in tl.static_range(OUTPUTS):
         delta += go[m] * result[m]
@@ -151,6 +156,7 @@ def rows_kernel(
             if a is None:
                 rho = scaled(phi, row, listed, scaling, J, DEGREES, COUNT, BLOCK)
             gj = tile_weight(g, weight_g, rho, rows, keep, channel, exists, J, DEGREES, CHANNELS, COUNT, BLOCK, DOT)
+            w = path_weights(path_weight, lane, real, INTO, J, CHANNELS)  # here, for all of them take many registers
             of_degree = tl.zeros([RECEIVERS, SENDERS, LANES], tl.float32)
             for m in tl.static_range(OUTPUTS):
                 of_degree += go[m] * coupled_by(v, y, w, INTO[m], J, total)

@@ -183,6 +183,24 @@ def path_count(groups):
     return max([entry[0] + 1 for group in groups for entry in group], default=1)
 
 
+@triton.constexpr_function
+def has_degree(groups, path, degree):
+    """Whether a path among grouped terms is one of this degree."""
+    return any(entry[:2] == (path, degree) for group in groups for entry in group)
+
+
+@triton.jit
+def path_weights(path_weight, place, real, GROUPS: tl.constexpr, DEGREE: tl.constexpr, CHANNELS: tl.constexpr):
+    """The weights of the paths of one degree, float32, in a tuple with a place for every path."""
+    values = ()
+    for t in tl.static_range(path_count(GROUPS)):
+        if has_degree(GROUPS, t, DEGREE):
+            values = values + (tl.load(path_weight + t * CHANNELS + place, mask=real, other=0.0).to(tl.float32),)
+        else:
+            values = values + (0,)
+    return values
+
+
 @triton.jit
 def coupled(values, y, u, w, GROUP: tl.constexpr, like):
     """Sum over the paths (path, degree, terms) of one component: w_path u_degree sum_terms c Y_M values_other."""

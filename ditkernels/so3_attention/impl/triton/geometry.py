@@ -111,18 +111,23 @@ def radial_functions(
     k = tl.arange(0, BLOCK)[None, :].to(WIDE)
     wide = r.to(WIDE)[:, None]
     if KIND == "bernstein":
+        # log2 phi in WIDE, for it is the small difference of large numbers. Its power of two needs no more than float32
+        # once the whole part is apart, and is short there: in float64 it takes a library's code and its registers.
+        near = tl.log2(1 + wide)
         logarithm = tl.load(logarithms + tl.arange(0, BLOCK), mask=tl.arange(0, BLOCK) < COUNT, other=0.0)
-        near = 1 / (1 + wide)
-        tau = tl.maximum(wide * near, 1e-37)  # its logarithm is taken
-        rest = COUNT - 1 - k
-        exponent = logarithm.to(WIDE)[None, :] + k * tl.log2(tau) + rest * tl.log2(near)
-        phi = tl.exp2(exponent)
-        slope = phi * (k / tau - rest / near) * near * near
+        exponent = logarithm.to(WIDE)[None, :] + k * tl.log2(tl.maximum(wide, 1e-30)) - (COUNT - 1) * near
+        if WIDE == tl.float64:
+            whole = tl.floor(exponent)
+            phi = tl.exp2((exponent - whole).to(tl.float32)) * tl.exp2(whole.to(tl.float32))
+        else:
+            phi = tl.exp2(exponent)
+        order = tl.arange(0, BLOCK)[None, :].to(tl.float32)
+        slope = phi * (order / tl.maximum(r, 1e-30)[:, None] - (COUNT - 1 - order)) / (1 + r)[:, None]
     elif KIND == "gaussian":
         STEP: tl.constexpr = CUTOFF / (COUNT - 1) if COUNT > 1 else CUTOFF
-        away = (wide - k * STEP) / STEP
+        away = ((wide - k * STEP) * (1 / STEP)).to(tl.float32)
         phi = tl.exp(-0.5 * away * away)
-        slope = -away / STEP * phi
+        slope = (-1 / STEP) * away * phi
     else:
         frequency = (k + 1) * (PI / CUTOFF)
         x = wide * frequency

@@ -143,7 +143,6 @@ def _of_values(call: Call, pairs: PairList, wanted: set[str]) -> dict[str, Tenso
 
 def _of_geometry(call: Call, pairs: PairList, wanted: set[str]) -> dict[str, Tensor]:
     """d_scaling (S, J, K) and d_positions (T, 3)."""
-    config = call.config("geometry")
     degrees, like = call.couplings.degrees, pairs.weights
     of_scaling = "scaling" in wanted
     rows = call.fields["scaling"].shape[0] if of_scaling else 0
@@ -151,6 +150,8 @@ def _of_geometry(call: Call, pairs: PairList, wanted: set[str]) -> dict[str, Ten
     d_delta = like.new_zeros(degrees, len(pairs), 3) if "positions" in wanted else None
     d_scaling = like.new_empty(degrees, rows, call.count) if of_scaling else None
     for degree in range(degrees):
+        # Degree 0 knows no directions, and is the one with the projections of the queries' weights.
+        config = call.config("geometry" if degree else "distances")
         partials = like.new_empty(runs.capacity, call.count) if of_scaling else None
         launch(
             geometry_kernel,
