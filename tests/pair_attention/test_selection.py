@@ -10,16 +10,31 @@ import torch
 from ditkernels import _native
 from ditkernels.pair_attention import available_impls, select_impl
 from ditkernels.pair_attention.descriptors import FORMS
-from ditkernels.pair_attention.impl import BACKENDS
+from ditkernels.pair_attention.impl import BACKENDS, triton
 from tests.pair_attention.cases import make_batch
+from tests.support.triton import needs_triton
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_auto_takes_the_first_back_end_that_can_run(form):
     cpu = torch.device("cpu")
-    working = [name for name, backend in BACKENDS.items() if backend.unsupported(form, cpu, torch.float32) is None]
+    backends = [(name, backend) for name, backend in BACKENDS.items() if name != "triton"]  # it is for GPUs
+    working = [name for name, backend in backends if backend.unsupported(form, cpu, torch.float32) is None]
     assert select_impl("cpu", torch.float32, form) == [*working, "reference"][0]
     assert select_impl("meta", torch.float32, form) == "reference"
+
+
+@needs_triton
+@pytest.mark.parametrize("form", FORMS)
+def test_auto_never_takes_the_interpreter(form, monkeypatch):
+    """Without the native library, too: whoever wants it says so."""
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    for name in reversed(list(BACKENDS)):  # put back in reverse, they have their order again
+        monkeypatch.delitem(BACKENDS, name)
+    monkeypatch.setitem(BACKENDS, "triton", triton)
+    assert triton.unsupported(form, torch.device("cpu"), torch.float32) is None
+    assert select_impl("cpu", torch.float32, form) == "reference"
+    assert available_impls("cpu") == ["reference", "triton"]
 
 
 @pytest.mark.skipif(not _native.available, reason=str(_native.reason))

@@ -10,9 +10,10 @@ import torch
 from ditkernels import _native
 from ditkernels.so3_attention import available_impls, select_impl
 from ditkernels.so3_attention.descriptors import FORMS
-from ditkernels.so3_attention.impl import BACKENDS
+from ditkernels.so3_attention.impl import BACKENDS, triton
 from tests.so3_attention.cases import make_batch
 from tests.so3_attention.test_operators import forward_arguments, operator
+from tests.support.triton import needs_triton
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 
@@ -21,10 +22,24 @@ DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 @pytest.mark.parametrize("form", FORMS)
 def test_auto_takes_the_first_back_end_that_can_run(form, dtype):
     cpu = torch.device("cpu")
-    working = [name for name, backend in BACKENDS.items() if backend.unsupported(form, cpu, dtype) is None]
+    backends = [(name, backend) for name, backend in BACKENDS.items() if name != "triton"]  # it is for GPUs
+    working = [name for name, backend in backends if backend.unsupported(form, cpu, dtype) is None]
     for _ in range(2):
         assert select_impl("cpu", dtype, form) == select_impl(cpu, dtype, form) == [*working, "reference"][0]
     assert select_impl("meta", dtype, form) == "reference"
+
+
+@needs_triton
+@pytest.mark.parametrize("form", FORMS)
+def test_auto_never_takes_the_interpreter(form, monkeypatch):
+    """Without the native library, too: whoever wants it says so."""
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    for name in reversed(list(BACKENDS)):  # put back in reverse, they have their order again
+        monkeypatch.delitem(BACKENDS, name)
+    monkeypatch.setitem(BACKENDS, "triton", triton)
+    assert triton.unsupported(form, torch.device("cpu"), torch.float32) is None
+    assert select_impl("cpu", torch.float32, form) == "reference"
+    assert available_impls("cpu") == ["reference", "triton"]
 
 
 @pytest.mark.skipif(not _native.available, reason=str(_native.reason))
