@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import cache
 
 import torch
 import triton
@@ -47,12 +46,9 @@ class Call:
         self.couplings = couplings(irreps, weight.shape[1])
         self.count = 0 if form == "dense" else weight.shape[0]
         self.kind, self.cutoff = kind, cutoff
-
-    @property
-    def pointers(self) -> dict[str, Tensor | None]:
-        """The fields of both forms, and the table of the Bernstein functions."""
-        logarithms = _logarithms(self.count, self.device) if self.kind == "bernstein" else None
-        return {**{name: self.fields.get(name) for name in POINTERS}, "logarithms": logarithms}
+        # The fields of both forms, and the table of the Bernstein functions.
+        logarithms = _logarithms(self.count, self.device) if kind == "bernstein" else None
+        self.pointers = {**{name: self.fields.get(name) for name in POINTERS}, "logarithms": logarithms}
 
     def some(self, *names: str) -> dict[str, Tensor | None]:
         """Pointers that a kernel takes."""
@@ -96,8 +92,22 @@ class Call:
         }
 
 
-@cache
+_kept: dict[tuple[int, torch.device], Tensor] = {}
+
+
 def _logarithms(count: int, device: torch.device) -> Tensor:
-    """The logarithms, base 2, of the binomial coefficients of the Bernstein functions: (count,) float64."""
-    values = [math.log2(math.comb(count - 1, k)) for k in range(count)]
-    return torch.tensor(values, dtype=torch.float64, device=device)
+    """The logarithms, base 2, of the binomial coefficients of the Bernstein functions: (count,) float64.
+
+    Made on the device by its own arithmetic, nothing is copied to it. Kept for all later calls; but where a CUDA graph
+    is captured before any other call, the graph makes the table for itself, in every replay.
+    """
+    table = _kept.get((count, device))
+    if table is None:
+        k = torch.arange(count, dtype=torch.float64, device=device)
+        table = (math.lgamma(count) - torch.lgamma(k + 1) - torch.lgamma(count - k)) / math.log(2)
+        if device.type == "cuda":
+            if torch.cuda.is_current_stream_capturing():
+                return table
+            torch.cuda.current_stream(device).synchronize()  # calls on other streams read it, too
+        _kept[count, device] = table
+    return table
