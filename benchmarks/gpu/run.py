@@ -3,6 +3,7 @@
 1. `pytest -m gpu`, the tests that need a device
 2. the selection "gpu", the cases that decide first, until the time is over
 3. a short table, and the results file with what was measured, whatever failed
+4. with --sanitize: compute-sanitizer on the smallest calls (benchmarks/gpu/sanitize.py), which takes its own minutes
 
 Builds and installs nothing. Exit code: 0, 1 if tests or cases failed, 4 without a GPU.
 """
@@ -25,6 +26,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import result_files as results  # noqa: E402
 from benchmarks.cases import Case, every, select  # noqa: E402
+from benchmarks.gpu.sanitize import sanitize  # noqa: E402
 from benchmarks.measure import ceilings  # noqa: E402
 from benchmarks.measure.environment import environment, result_name  # noqa: E402
 from benchmarks.measure.record import measure  # noqa: E402
@@ -40,6 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=ROOT / "out" / "bench", help="folder of the results file")
     parser.add_argument("--minutes", type=float, default=MINUTES, help="when to stop starting cases")
     parser.add_argument("--no-tests", action="store_true", help="only the benchmarks")
+    parser.add_argument("--sanitize", action="store_true", help="at the end, memcheck, racecheck and initcheck")
     given = parser.parse_args(arguments)
     if not torch.cuda.is_available():
         print("There is no GPU that PyTorch can use here, so nothing was tested or measured.", file=sys.stderr)
@@ -54,6 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     finally:  # also if the process is told to stop
         path = given.results / result_name(device)
         write(path, records, device)
+    failed += sanitize() if given.sanitize else 0
     return int(failed > 0)
 
 
