@@ -45,7 +45,8 @@ class D3MESConfig:
         width, blocks, heads: of the transformer; width is a multiple of heads and of 4.
         position_scale: layout ``"v2"`` only, as the next two: length in Å that is 1 in the image.
         element_scale: what a one-hot code of an element is multiplied by.
-        bond_scale: what the codes of bonds are multiplied by.
+        bond_scale: what the codes of bonds are multiplied by. Codes of atoms are 1/4 of it apart, and are made out only
+            where the noise is well below that: the larger, the earlier.
         so3_layers, so3_heads, so3_channels: of the SO(3) attention; ``"so3-end"`` has as many layers behind the
             transformer. The next two are of its radial functions.
         basis_size, cutoff: number of Gaussians, and the centre of the last in Å.
@@ -66,9 +67,9 @@ class D3MESConfig:
     width: int = 96
     blocks: int = 12
     heads: int = 6
-    position_scale: float = 1.5
+    position_scale: float = 1.0
     element_scale: float = 0.25
-    bond_scale: float = 1.0
+    bond_scale: float = 3.0
     so3_layers: int = 2
     so3_heads: int = 4
     so3_channels: int = 64
