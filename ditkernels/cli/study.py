@@ -7,21 +7,7 @@ from pathlib import Path
 
 import click
 
-RESULTS = Path("benchmarks/results/studies")
-
-folder_option = click.option(
-    "--results",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=RESULTS,
-    show_default=True,
-    help="Folder of the result files.",
-)
-data_option = click.option(
-    "--data",
-    required=True,
-    type=click.Path(exists=True, path_type=Path),
-    help="Molecules with hydrogens and geometry, such as qm9_nof_b3lyp.npz.",
-)
+from ditkernels.cli.study_data import data_option, folder_option, hydrogens, reference, rulers
 
 
 @click.group("study", short_help="Studies of molecule generation, with their tables.")
@@ -29,27 +15,9 @@ def command() -> None:
     """Answer one question about molecule generation and write its table and JSON."""
 
 
-@command.command("reference")
-@data_option
-@click.option("--molecules", type=int, default=10_000, show_default=True, help="Of which the data's row is computed.")
-@click.option("--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Reference file, .npz.")
-def reference(data: Path, molecules: int, output: Path) -> None:
-    """Make a reference for `evaluate-molecules` from the training molecules of a data set."""
-    import numpy as np
-    from tqdm import tqdm
-
-    from ditkernels.models.d3mes.split import split_rows
-    from ditkernels.models.data.readers import open_reader
-    from ditkernels.models.data.records import Record
-    from ditkernels.models.metrics.reference import write_reference
-
-    reader = open_reader(data)
-    records = [r for chunk in tqdm(reader.chunks(), file=sys.stderr, unit="chunk") for r in reader.records(chunk)]
-    rows = split_rows(len(records))["train"]
-    training = [records[row].mol for row in rows if isinstance(records[row], Record)]
-    chosen = np.random.default_rng(0).permutation(len(training))[:molecules]
-    found = write_reference(output, training, [training[k] for k in chosen])
-    click.echo(f"{output}: {len(found.keys)} training molecules, rows of {len(chosen)}")
+command.add_command(reference)
+command.add_command(rulers)
+command.add_command(hydrogens)
 
 
 @command.command("arms")
