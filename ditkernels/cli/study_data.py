@@ -41,7 +41,7 @@ def reference(data: Path, molecules: int, output: Path) -> None:
 
     from ditkernels.models.metrics.reference import write_reference
 
-    training = [record.mol for record in _records(data, "train")]
+    training = [record.mol for record in _records(data, "train")[0]]
     chosen = np.random.default_rng(0).permutation(len(training))[:molecules]
     found = write_reference(output, training, [training[k] for k in chosen])
     click.echo(f"{output}: {len(found.keys)} training molecules, rows of {len(chosen)}")
@@ -68,7 +68,7 @@ def rulers(data: Path, part: str, samples: Path, number: int, seeds: int, result
     from ditkernels.models.studies.rulers import TEXT, noise_row, read_samples, ruler_row, rulers_table
 
     published = read_samples(samples)[:number]
-    records = _records(data, part)
+    records, _ = _records(data, part)
     chosen = np.random.default_rng(0).permutation(len(records))[:number]
     rows = [ruler_row(f"{data.name}, {part}", [of_molecule(records[k].mol) for k in chosen])]
     rows.append(ruler_row(samples.name, published))
@@ -93,16 +93,18 @@ def hydrogens(data: Path, part: str, name: str, results: Path) -> None:
     from ditkernels.models.studies.hydrogens import TEXT, hydrogens_table, measure_hydrogens
     from ditkernels.models.studies.results import write_study
 
-    facts = measure_hydrogens(tqdm(_records(data, part), unit="molecule", file=sys.stderr))
+    records, left_out = _records(data, part)
+    facts = measure_hydrogens(tqdm(records, unit="molecule", file=sys.stderr)) | {"left_out": left_out}
     line = f"ditkernels study hydrogens --data {data.name} --part {part} --name {name}"
-    text = f"{facts['molecules']} molecules of {data.name}, {part}.\n\n{hydrogens_table(facts)}"
+    missing = "".join(f" Left out: {count}, {reason}." for reason, count in left_out.items())
+    text = f"{facts['molecules']} molecules of {data.name}, {part}.{missing}\n\n{hydrogens_table(facts)}"
     title = f"Hydrogens put back by valence: {data.name}"
     for path in write_study(results, name, title, line, {"data": data.name, "part": part, **facts}, f"{text}\n{TEXT}"):
         click.echo(path)
     click.echo(text)
 
 
-def _records(data: Path, part: str) -> list:
+def _records(data: Path, part: str) -> tuple[list, dict[str, int]]:
     from tqdm import tqdm
 
     from ditkernels.models.data.readers import open_reader

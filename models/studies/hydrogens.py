@@ -48,6 +48,7 @@ _PATTERNS = {
 }
 _GROUPS = {name: Chem.MolFromSmarts(text) for name, text in _PATTERNS.items()}
 ALL, NEUTRAL, CHARGED = "all", "molecules without charges", "molecules with charges"
+RADICAL = "radical"
 
 TEXT = """\
 In percent. *rows*: bonds as the molecule has them; *distance*: by EDM's table, of heavy atoms alone. *smallest*,
@@ -77,11 +78,16 @@ def stripped(mol: Chem.Mol, positions: np.ndarray) -> tuple[RawMolecule, np.ndar
 
 
 def groups_of(mol: Chem.Mol) -> dict[str, list[int]]:
-    """Heavy atoms (numbered as in :func:`stripped`) by group of which the molecule has any."""
+    """Heavy atoms (numbered as in :func:`stripped`) by group of which the molecule has any.
+
+    Radicals are mostly molecules whose source has lost a double bond.
+    """
     heavy = [atom.GetIdx() for atom in mol.GetAtoms() if atom.GetAtomicNum() > 1]
     place = {atom: number for number, atom in enumerate(heavy)}
     found = {ALL: list(range(len(heavy)))}
     found[CHARGED if any(atom.GetFormalCharge() for atom in mol.GetAtoms()) else NEUTRAL] = found[ALL]
+    if radicals := [place[atom] for atom in heavy if mol.GetAtomWithIdx(atom).GetNumRadicalElectrons()]:
+        found[RADICAL] = radicals
     for name, pattern in _GROUPS.items():
         matches = mol.GetSubstructMatches(pattern, maxMatches=10_000)
         if atoms := sorted({place[atom] for match in matches for atom in match if atom in place}):
@@ -124,7 +130,7 @@ def measure_hydrogens(records: Iterable[Record]) -> dict:
             if key not in outcomes:
                 outcomes[key] = _outcome(raw, *way, smiles)
             assembled[way][outcomes[key]] += 1
-    names = [name for name in (ALL, NEUTRAL, CHARGED, *_GROUPS) if sizes[name, "molecules"]]
+    names = [name for name in (ALL, NEUTRAL, CHARGED, *_GROUPS, RADICAL) if sizes[name, "molecules"]]
     return {
         "molecules": molecules,
         "ways": [" ".join(way) for way in WAYS],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 from ditkernels.models.d3mes.split import split_rows
@@ -11,8 +12,11 @@ from ditkernels.models.data.records import Record
 ALL = "all"
 
 
-def records_of(reader: Reader, part: str, progress: Callable[[Iterable], Iterable] = iter) -> list[Record]:
-    """The readable records of ``train``, ``validation`` or ``test`` of the split that D3MES is trained with, or of all.
+def records_of(
+    reader: Reader, part: str, progress: Callable[[Iterable], Iterable] = iter
+) -> tuple[list[Record], dict[str, int]]:
+    """The records of ``train``, ``validation`` or ``test`` of the split that D3MES is trained with, or of all; and how
+    many of them the reader leaves out, by reason.
 
     progress: wraps the chunks of the source.
 
@@ -20,4 +24,5 @@ def records_of(reader: Reader, part: str, progress: Callable[[Iterable], Iterabl
     """
     records = [record for chunk in progress(reader.chunks()) for record in reader.records(chunk)]
     rows = range(len(records)) if part == ALL else split_rows(len(records))[part]
-    return [records[row] for row in rows if isinstance(records[row], Record)]
+    left_out = Counter(records[row].reason for row in rows if not isinstance(records[row], Record))
+    return [records[row] for row in rows if isinstance(records[row], Record)], dict(left_out)

@@ -21,6 +21,7 @@ from ditkernels.models.studies.hydrogens import (
     stripped,
 )
 from tests.evaluation.molecules import embedded
+from tests.metrics.molecules import write_sd
 
 EXTRACT = Path(__file__).parents[1] / "data" / "files" / "qm9_extract.npz"
 SMALLEST, MAXIMUM = WAYS.index(("rows", "smallest")), WAYS.index(("rows", "maximum"))
@@ -64,6 +65,7 @@ def test_hydrogens_between_the_heavy_atoms_do_not_shift_them():
         ("C[N+](=O)[O-]", "charged", [1, 3]),
         ("CSC", "sulfur", [1]),
         ("C1CC1C", "ring of 3 or 4", [0, 1, 2]),
+        ("C[C]C", "radical", [1]),
     ],
 )
 def test_groups(smiles, group, atoms):
@@ -122,6 +124,14 @@ def test_the_command_writes_table_and_json(tmp_path):
     assert facts["molecules"] == 24 and facts["part"] == "all"
     assert shares(facts, "molecules without charges")["atoms right"][SMALLEST] == 1.0
     assert "24 molecules of qm9_extract.npz" in (tmp_path / "few.md").read_text()
+
+
+def test_records_that_the_reader_leaves_out_are_said(tmp_path):
+    path = write_sd(tmp_path / "a.sdf", [embedded("CCO"), Chem.RemoveHs(embedded("CCO"))])
+    arguments = ["hydrogens", "--data", str(path), "--part", "all", "--results", str(tmp_path)]
+    assert CliRunner().invoke(command, arguments).exit_code == 0
+    text = (tmp_path / "hydrogens.md").read_text()
+    assert "1 molecules of a.sdf, all. Left out: 1, hydrogens missing from the geometry." in text
 
 
 def test_a_small_file_has_no_test_part(tmp_path):
