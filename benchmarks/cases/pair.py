@@ -65,13 +65,15 @@ def _pair_rows(case: Case, random: Random) -> Rows:
 
 
 def operations(case: Case, work: Work) -> int:
-    """6 per pair and channel forward (q k a, p b v); 19 backward with the logits computed again. The maps of projected
-    and displacement: two products with a C x C matrix, and both products of their gradients; 10 per hidden unit for the
-    displacement's first layer.
+    """6 per pair and channel forward (q k a, p b v); 19 backward with the logits computed again. The maps of projected:
+    two products with a C x C matrix, and both products of their gradients. Of the displacement's hidden layer the
+    mirror pair is known up to three numbers, silu(-x) = silu(x) - x, so that its maps and the gradients of their
+    weights are needed once for two pairs, the gradient of the hidden layer for each; and 10 per hidden unit.
     """
     C = case.channels
-    maps = {"projected": 4 * C * C, "displacement": 4 * C * C + 10 * C}.get(case.form, 0)
-    per_pair = 6 * C + maps + ((19 * C + 3 * maps) if case.direction == BOTH else 0)
+    forward = {"projected": 4 * C * C, "displacement": 2 * C * C + 10 * C}.get(case.form, 0)
+    backward = {"projected": 12 * C * C, "displacement": 8 * C * C + 30 * C}.get(case.form, 0)
+    per_pair = 6 * C + forward + (19 * C + backward if case.direction == BOTH else 0)
     return case.layers * case.pairs * per_pair
 
 

@@ -68,13 +68,13 @@ def set_up(case: Case, device: torch.device) -> Work:
 
 
 def operations(case: Case, work: Work) -> int:
-    """Forward per pair and channel: logits 2 M + 2 A, values 2 F M + F + J, and 2 K (A + J) for projections; the
-    Clebsch-Gordan sums per atom. Backward: all of it again, its two products with gradients (sums 2 F M and 4 J M; for
-    projections two matrix products), and 6 M + 3 A for queries and keys.
+    """Forward per pair and channel: logits 2 M + 2 A, values 2 F M + F + J, and K (A + J) for projections, which the
+    two directions of a pair share; the Clebsch-Gordan sums per atom. Backward: all of it again, its two products with
+    gradients (sums 2 F M and 4 J M; for projections two matrix products), and 6 M + 3 A for queries and keys.
     """
     irreps, J = irreps_of(case), filter_degrees(case)
     M, A, F, text = irreps.dim, len(irreps), J * J, str(irreps)
-    projections = 2 * BASIS * (A + J) if case.form == "basis" else 0
+    projections = BASIS * (A + J) if case.form == "basis" else 0
     forward = 2 * M + 2 * A + 2 * F * M + F + J + projections
     backward = forward + 2 * F * M + 4 * J * M + 6 * M + 3 * A + 2 * projections
     lists = spec(join(text, None, None), J)

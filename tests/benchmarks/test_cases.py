@@ -66,7 +66,7 @@ def test_so3_counts():
     tokens, pairs = 4 * 44 * 4 * 128, 4 * 44 * 44
     assert work.bytes_moved(backward=False) == 4 * (4 * tokens + 4 * 44 * 3 + 4 * 128 + pairs * 4 * 128)
     basis = so3_case("basis", "L = 1", 128, (44,) * 4, FORWARD)
-    assert basis.count(basis, work) - case.count(case, work) == 4 * (44 * 44 - 44) * 128 * 2 * 64 * 4
+    assert basis.count(basis, work) - case.count(case, work) == 4 * (44 * 44 - 44) // 2 * 128 * 2 * 64 * 4
 
 
 def test_operations_of_networks_are_those_of_its_matrix_products():

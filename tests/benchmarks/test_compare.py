@@ -76,9 +76,8 @@ def test_report_writes_everything_and_check_writes_nothing(tmp_path, monkeypatch
     pytest.importorskip("matplotlib")
     folder, readme = tmp_path / "results", tmp_path / "README.md"
     results.save(folder / "cpu-x.json", FOUND)
-    readme.write_text(
-        "<!-- benchmarks:begin -->\n<!-- benchmarks:end -->\n<!-- quality:begin -->\n<!-- quality:end -->\n"
-    )
+    parts = ("benchmarks", "quality", "molecules")
+    readme.write_text("".join(f"<!-- {part}:begin -->\n<!-- {part}:end -->\n" for part in parts))
     monkeypatch.setattr(page, "README", readme)
     for function in (page.stale, page.write, page.updated):
         defaults = tuple(
