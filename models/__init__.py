@@ -11,9 +11,12 @@ import importlib
 _EXPORTS = {
     "DiTMC": "ditkernels.models.ditmc",
     "DiTMCConfig": "ditkernels.models.ditmc",
+    "D3MES": "ditkernels.models.d3mes",
+    "D3MESConfig": "ditkernels.models.d3mes",
     "load_model": "ditkernels.models.weights",
     "save_model": "ditkernels.models.weights",
     "generate_conformers": "ditkernels.models.generation",
+    "generate_molecules": "ditkernels.models.d3mes",
 }
 
 __all__ = list(_EXPORTS)

@@ -7,6 +7,7 @@ import io
 import pytest
 from rdkit import Chem
 
+from ditkernels.models.d3mes import generate_molecules
 from ditkernels.models.d3mes.generate import MoleculeGenerator, MoleculeOptions, failure_row
 from tests.support.knowing import Knowing
 
@@ -112,3 +113,13 @@ def test_an_untrained_network_is_refused():
     network.sizes.zero_()
     with pytest.raises(ValueError, match="it was not trained"):
         generate(MoleculeOptions(1, steps=1), network=network)
+
+
+def test_molecules_from_python():
+    found = generate_molecules(20, model=Knowing(), steps=2, label="cyclic")
+    expected = [s for s in generate(MoleculeOptions(20, steps=2, label="cyclic")) if not s.failed]
+    assert 0 < len(found) < 20
+    assert [mol.GetProp("_Name") for mol in found] == [f"sample {s.number + 1}" for s in expected]
+    assert [mol.GetProp("class") for mol in found] == ["cyclic"] * len(found)
+    with pytest.raises(ValueError, match="guidance must be"):
+        generate_molecules(1, model=Knowing(), guidance=-1.0)
