@@ -9,10 +9,10 @@ from ditkernels.so3_attention.impl.triton.forward_kernel import (
     coupled,
     coupled_by,
     irrep_product,
-    path_count,
     path_weights,
 )
 from ditkernels.so3_attention.impl.triton.geometry import direction, harmonics, scaled
+from ditkernels.so3_attention.impl.triton.terms import path_count
 from ditkernels.so3_attention.impl.triton.weights import components, tile_basis, tile_weight
 from ditkernels.triton.blocks import allowed_pairs, channels_of, locate, spread_heads, sum_heads
 
@@ -159,7 +159,7 @@ def rows_kernel(
             w = path_weights(path_weight, lane, real, INTO, J, CHANNELS)  # here, for all of them take many registers
             of_degree = tl.zeros([RECEIVERS, SENDERS, LANES], tl.float32)
             for m in tl.static_range(OUTPUTS):
-                of_degree += go[m] * coupled_by(v, y, w, INTO[m], J, total)
+                of_degree += go[m] * coupled_by(v, y, w, INTO, m, J, total)
             total += gj * of_degree
         ds = p * (sum_heads(total, BLOCK_HEADS) - delta)
         if d_query is not None:
@@ -407,7 +407,7 @@ def values_kernel(
         y = harmonics(ux, uy, uz, DEGREES)
         added = ()
         for m in tl.static_range(VALUES):
-            added = added + (dv[m] + coupled(go, y, u, w, OUT_OF[m], wide),)
+            added = added + (dv[m] + coupled(go, y, u, w, OUT_OF, m, wide),)
         dv = added
     own = (token + j)[:, None] * (VALUES * CHANNELS) + channel[None, :]
     for m in tl.static_range(VALUES):

@@ -6,7 +6,16 @@ import triton
 import triton.language as tl
 
 from ditkernels.so3_attention.impl.triton.geometry import direction, harmonics, scaled
-from ditkernels.so3_attention.impl.triton.weights import components, tile_basis, tile_weight, turned
+from ditkernels.so3_attention.impl.triton.terms import (
+    degree_of,
+    group_size,
+    has_degree,
+    path_count,
+    path_of,
+    term,
+    term_count,
+)
+from ditkernels.so3_attention.impl.triton.weights import components, tile_basis, tile_weight
 from ditkernels.triton.blocks import allowed_pairs, channels_of, locate, spread_heads, sum_heads
 
 
@@ -139,7 +148,7 @@ def forward_kernel(
             u = u + (wide_p * gj,)
         faded = ()
         for m in tl.static_range(OUTPUTS):
-            faded = faded + (sums[m] * wide_fade + coupled(v, y, u, w, INTO[m], wide_p),)
+            faded = faded + (sums[m] * wide_fade + coupled(v, y, u, w, INTO, m, wide_p),)
         sums = faded
 
     highest = tl.max(top, axis=1)
@@ -177,18 +186,6 @@ def first_of(of, irrep):
     return list(of).index(irrep)
 
 
-@triton.constexpr_function
-def path_count(groups):
-    """Number of paths among grouped terms; 1 where there is none, so that a tuple has an entry."""
-    return max([entry[0] + 1 for group in groups for entry in group], default=1)
-
-
-@triton.constexpr_function
-def has_degree(groups, path, degree):
-    """Whether a path among grouped terms is one of this degree."""
-    return any(entry[:2] == (path, degree) for group in groups for entry in group)
-
-
 @triton.jit
 def path_weights(path_weight, place, real, GROUPS: tl.constexpr, DEGREE: tl.constexpr, CHANNELS: tl.constexpr):
     """The weights of the paths of one degree, float32, in a tuple with a place for every path."""
@@ -202,19 +199,33 @@ def path_weights(path_weight, place, real, GROUPS: tl.constexpr, DEGREE: tl.cons
 
 
 @triton.jit
-def coupled(values, y, u, w, GROUP: tl.constexpr, like):
-    """Sum over the paths (path, degree, terms) of one component: w_path u_degree sum_terms c Y_M values_other."""
-    total = tl.zeros(like.shape, tl.float32)
-    for t in tl.static_range(len(GROUP)):
-        total += turned(values, y, GROUP[t][2]) * w[GROUP[t][0]] * u[GROUP[t][1]]
+def turned(values, y, GROUPS: tl.constexpr, COMPONENT: tl.constexpr, NUMBER: tl.constexpr):
+    """Sum of coefficient Y_M values[other] over the terms (M, other, coefficient) of one path and one component."""
+    total = (term(GROUPS, COMPONENT, NUMBER, 0, 2) * y[term(GROUPS, COMPONENT, NUMBER, 0, 0)]) * values[
+        term(GROUPS, COMPONENT, NUMBER, 0, 1)
+    ]
+    for t in tl.static_range(1, term_count(GROUPS, COMPONENT, NUMBER)):
+        total += (term(GROUPS, COMPONENT, NUMBER, t, 2) * y[term(GROUPS, COMPONENT, NUMBER, t, 0)]) * values[
+            term(GROUPS, COMPONENT, NUMBER, t, 1)
+        ]
     return total
 
 
 @triton.jit
-def coupled_by(values, y, w, GROUP: tl.constexpr, DEGREE: tl.constexpr, like):
+def coupled(values, y, u, w, GROUPS: tl.constexpr, COMPONENT: tl.constexpr, like):
+    """Sum over the paths of one component: w_path u_degree sum_terms c Y_M values_other."""
+    total = tl.zeros(like.shape, tl.float32)
+    for t in tl.static_range(group_size(GROUPS, COMPONENT)):
+        own = turned(values, y, GROUPS, COMPONENT, t)
+        total += own * w[path_of(GROUPS, COMPONENT, t)] * u[degree_of(GROUPS, COMPONENT, t)]
+    return total
+
+
+@triton.jit
+def coupled_by(values, y, w, GROUPS: tl.constexpr, COMPONENT: tl.constexpr, DEGREE: tl.constexpr, like):
     """The paths of one degree in :func:`coupled`, without u."""
     total = tl.zeros(like.shape, tl.float32)
-    for t in tl.static_range(len(GROUP)):
-        if GROUP[t][1] == DEGREE:
-            total += turned(values, y, GROUP[t][2]) * w[GROUP[t][0]]
+    for t in tl.static_range(group_size(GROUPS, COMPONENT)):
+        if degree_of(GROUPS, COMPONENT, t) == DEGREE:
+            total += turned(values, y, GROUPS, COMPONENT, t) * w[path_of(GROUPS, COMPONENT, t)]
     return total

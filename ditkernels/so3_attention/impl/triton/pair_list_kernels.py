@@ -16,6 +16,7 @@ import triton.language as tl
 
 from ditkernels.so3_attention.impl.triton.forward_kernel import irrep_product
 from ditkernels.so3_attention.impl.triton.geometry import direction, harmonic_slope, harmonics, scaled
+from ditkernels.so3_attention.impl.triton.terms import nonzero, nonzero_count, path_degree
 from ditkernels.so3_attention.impl.triton.weights import basis_of, components, project
 from ditkernels.triton.blocks import channels_of, listed, settled, spread_list
 from ditkernels.triton.segments import chunk
@@ -51,11 +52,15 @@ def query_gradient(
 
 
 @triton.jit
-def path_product(v, go, y, PATH: tl.constexpr):
-    """t of one path (degree, ((M, n, m, coefficient), ...)), (pairs, channels)."""
-    total = (PATH[1][0][3] * y[PATH[1][0][0]]) * (v[PATH[1][0][1]] * go[PATH[1][0][2]])
-    for t in tl.static_range(1, len(PATH[1])):
-        total += (PATH[1][t][3] * y[PATH[1][t][0]]) * (v[PATH[1][t][1]] * go[PATH[1][t][2]])
+def path_product(v, go, y, PATHS: tl.constexpr, PATH: tl.constexpr):
+    """t of one path, (pairs, channels)."""
+    total = (nonzero(PATHS, PATH, 0, 3) * y[nonzero(PATHS, PATH, 0, 0)]) * (
+        v[nonzero(PATHS, PATH, 0, 1)] * go[nonzero(PATHS, PATH, 0, 2)]
+    )
+    for t in tl.static_range(1, nonzero_count(PATHS, PATH)):
+        total += (nonzero(PATHS, PATH, t, 3) * y[nonzero(PATHS, PATH, t, 0)]) * (
+            v[nonzero(PATHS, PATH, t, 1)] * go[nonzero(PATHS, PATH, t, 2)]
+        )
     return total
 
 
@@ -219,7 +224,7 @@ def value_radial_kernel(
     total = tl.zeros([BLOCK, LANES], tl.float32)
     of_paths = ()
     for t in tl.static_range(NUM_PATHS):
-        if PATHS[t][0] == J:
+        if path_degree(PATHS, t) == J:
             of_paths = of_paths + (tl.zeros([PAIRS, LANES], tl.float32),)
         else:
             of_paths = of_paths + (0,)
@@ -245,8 +250,8 @@ def value_radial_kernel(
         dg = tl.zeros([PAIRS, LANES], tl.float32)
         added = ()
         for t in tl.static_range(NUM_PATHS):
-            if PATHS[t][0] == J:
-                product = path_product(v, go, y, PATHS[t])
+            if path_degree(PATHS, t) == J:
+                product = path_product(v, go, y, PATHS, t)
                 dg += product * w[t]
                 if partials_paths is not None:
                     added = added + (of_paths[t] + gj * product,)
@@ -267,7 +272,7 @@ def value_radial_kernel(
         tl.store(partials + place, total, mask=(k < COUNT)[:, None] & exists[None, :])
     if partials_paths is not None:
         for t in tl.static_range(NUM_PATHS):
-            if PATHS[t][0] == J:
+            if path_degree(PATHS, t) == J:
                 place = (split * NUM_PATHS + t).to(tl.int64) * CHANNELS + channel
                 tl.store(partials_paths + place, tl.sum(of_paths[t], axis=0), mask=exists)
 
@@ -368,8 +373,8 @@ def geometry_kernel(
             if g is None:
                 dg = tl.zeros([PAIRS, BLOCK_HEADS * PADDED], tl.float32)
                 for t in tl.static_range(NUM_PATHS):
-                    if PATHS[t][0] == J:
-                        dg += path_product(v, go, y, PATHS[t]) * one_path(path_weight, channel, exists, t, CHANNELS)
+                    if path_degree(PATHS, t) == J:
+                        dg += path_product(v, go, y, PATHS, t) * one_path(path_weight, channel, exists, t, CHANNELS)
                 d_rho = onto_basis(d_rho, dg * p, weight_g, channel, exists, J, DEGREES, CHANNELS, COUNT, BLOCK, DOT)
                 if J == 0:
                     for x in tl.static_range(IRREPS):
@@ -456,7 +461,7 @@ def harmonic_coupling(v, go, w, COMPONENT: tl.constexpr, PATHS: tl.constexpr, li
     """sum over paths of w_path sum c v_n grad_out_m of the terms with one harmonic, (pairs, channels)."""
     total = tl.zeros(like.shape, tl.float32)
     for t in tl.static_range(len(PATHS)):
-        for e in tl.static_range(len(PATHS[t][1])):
-            if PATHS[t][1][e][0] == COMPONENT:
-                total += (PATHS[t][1][e][3] * w[t]) * (v[PATHS[t][1][e][1]] * go[PATHS[t][1][e][2]])
+        for e in tl.static_range(nonzero_count(PATHS, t)):
+            if nonzero(PATHS, t, e, 0) == COMPONENT:
+                total += (nonzero(PATHS, t, e, 3) * w[t]) * (v[nonzero(PATHS, t, e, 1)] * go[nonzero(PATHS, t, e, 2)])
     return total

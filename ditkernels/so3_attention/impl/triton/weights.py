@@ -119,12 +119,3 @@ def tile_basis(
         rows, there, receiver, sender, positions, index, logarithms, COUNT, BLOCK, KIND, CUTOFF, WIDE
     )
     return phi, row, there
-
-
-@triton.jit
-def turned(values, y, TERMS: tl.constexpr):
-    """Sum of coefficient Y_M values[other] over the terms (M, other, coefficient) of one path and one component."""
-    total = (TERMS[0][2] * y[TERMS[0][0]]) * values[TERMS[0][1]]
-    for t in tl.static_range(1, len(TERMS)):
-        total += (TERMS[t][2] * y[TERMS[t][0]]) * values[TERMS[t][1]]
-    return total
