@@ -13,31 +13,44 @@ LEAST_DOT = 16  # of every axis of a matrix product
 def rule(key: Key) -> Config:
     """The configuration of a kernel.
 
-    Two heads of 32 channels are the 128 bytes of a cache line in half precision, so the rows of pair tensors are read
-    in whole lines. A projection wants 64 pairs, the height of its matrix instructions. float32 takes twice the
-    registers, and so half the channels.
+    64 channels are the 128 bytes of a cache line in half precision, so the rows of pair tensors are read in whole
+    lines; float32 takes twice the registers, and so half the channels. Blocks are those of 16 senders by some
+    receivers, 64 pairs in half precision, the height of its matrix instructions; kernels over the list of pairs, which
+    hold two gradients of every channel, take 32 pairs.
     """
     single = key.dtype == "float32"
-    heads = 1 if single else 2
+    channels = 32 if single else 64
     if key.kernel in ("forward", "backward") and key.form in PROJECTIONS:
-        config = Config(2 if single else 4, 16, 1, 16, 4, 2)
+        channels, config = 32, Config(2 if single else 4, 16, 1, 16, 4, 2)
     elif key.kernel == "forward":
-        config = Config(4, 16, heads, 0, 4, 2)
-    elif key.kernel == "backward":
         config = Config(4, 16, 1, 0, 4, 2)
+    elif key.kernel == "backward":
+        channels, config = 32, Config(4, 16, 1, 0, 4, 2)
     elif key.kernel == "weights":
-        config = Config(1, 32, heads, 32, 8 if single else 4, 2)
+        config = Config(1, 32, 1, 32, 8 if single else 4, 2)
     elif key.kernel == "features":
-        config = Config(1, 32, 1, 16 if single else 32, 8, 2)
+        channels, config = 32, Config(1, 32, 1, 16 if single else 32, 8, 2)
     elif key.kernel == "rows":
-        config = Config(1, 32, heads, 0, 4, 2)
+        config = Config(1, 32, 1, 0, 4, 2)
     else:
         raise ValueError(f"pair_attention has no kernel {key.kernel!r}")
-    return fitted(config, key)
+    return fitted(of_channels(config, channels, key), key)
+
+
+def of_channels(config: Config, channels: int, key: Key) -> Config:
+    """The configuration with as many heads as there are in so many channels; with fewer pairs where one is wider."""
+    padded = power_of_two(key.width)
+    wide = max(padded // channels, 1)
+    heads = max(channels // padded, 1)
+    if key.kernel in ("forward", "backward"):
+        if wide > 1:  # without these, the compiler spills two registers of some kernels
+            config = replace(config, registers=255, stages=1 if key.form in PROJECTIONS else config.stages)
+        return replace(config, heads=heads, receivers=max(config.receivers // wide, 1))
+    return replace(config, heads=heads, senders=max(config.senders // wide, LEAST_DOT))
 
 
 def candidates(key: Key) -> list[Config]:
-    """Configurations to measure. Every one is correct; some may not fit on a GPU."""
+    """Configurations to measure. Every one is correct; what a GPU cannot hold, ``ditkernels tune`` leaves out."""
     first = rule(key)
     if key.kernel in ("forward", "backward"):
         blocks = [(2, 16), (4, 16), (8, 16), (4, 32), (2, 32), (1, 32), (1, 64)]
