@@ -20,11 +20,12 @@ def poisoned_empty():
 
 @pytest.fixture
 def small_blocks():
-    """Triton kernels with blocks of 4 receivers and 8 senders, so that few atoms have several."""
+    """Triton kernels with blocks of 4 receivers and 8 senders, so that few atoms have several, and of 32 pairs."""
 
     def choice(key: Key) -> Config:
         heads = 1 if key.kernel == "rows" else max(1, 16 // configs.power_of_two(key.width))
-        return Config(4, 8, heads, features=16, warps=1, stages=1)
+        listed = key.kernel in ("weights", "features", "rows")
+        return Config(4, 32 if listed else 8, heads, features=16, warps=1, stages=1)
 
     with configs.override(choice):
         yield

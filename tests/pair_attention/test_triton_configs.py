@@ -68,11 +68,11 @@ def test_candidates_differ_and_begin_where_the_rule_is():
             assert rules().rule(of).warps in {config.warps for config in found}
 
 
-@pytest.mark.parametrize("take", [0, 0.4, 0.8, -1], ids=str)
-@pytest.mark.parametrize("variant", ["dense", "table", "projected", "displacement-table"])
+@pytest.mark.parametrize("take", [0.5, -1], ids=str)
+@pytest.mark.parametrize("variant", ["dense", "displacement-table"])
 def test_candidates_are_correct(variant, take):
-    """Four of each kernel's candidates, the first and the last among them."""
-    batch = make_batch(variant, [19, 3], width=8, dtype=torch.float32)
+    """One of each kernel's candidates from the middle, and the last. The second variant has all kernels."""
+    batch = make_batch(variant, [19], width=8, dtype=torch.float32)
     cotangent = torch.randn_like(batch.query)
     expected, wanted = batch.to(torch.float64).gradients("reference", cotangent.double())
 

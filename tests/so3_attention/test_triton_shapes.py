@@ -64,10 +64,10 @@ def test_half_precision(radial, dtype):
 
 
 @LARGE
-@pytest.mark.parametrize("count", [1, 16, 64])
+@pytest.mark.parametrize("count", [1, 64])
 @pytest.mark.parametrize("kind", ["bernstein", "gaussian", "bessel"])
 def test_numbers_of_radial_functions(kind, count):
-    """Few and many, one block of a matrix product and several."""
+    """Few and many: less than a block of a matrix product, and several."""
     batch = make_batch("first-block", kind, [4], heads=1, width=16, dtype=torch.float32)
     radial = replace(batch.radial, weight_a=torch.randn(count, 1, 16), weight_g=torch.randn(count, 2, 16))
     check(replace(batch, radial=radial))

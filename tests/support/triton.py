@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import os
 
 import pytest
 import torch
 from torch import Tensor
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+if importlib.util.find_spec("triton") is not None and os.environ.get("TRITON_INTERPRET") == "1":
+    from tests.support.interpreter import quicken
+
+    quicken()
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
 
 
