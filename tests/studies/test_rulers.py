@@ -14,6 +14,7 @@ from ditkernels.models.metrics.evaluate import Generated, of_molecule
 from ditkernels.models.studies.rulers import noise_row, read_samples, ruler_row, rulers_table
 from tests.metrics.molecules import FILES, smiles_molecules
 
+COMMITTED = Path(__file__).parents[2] / "benchmarks" / "results" / "studies" / "rulers.json"
 DATA = Path(__file__).parents[1] / "data" / "files" / "qm9_extract.npz"
 
 
@@ -56,3 +57,12 @@ def test_the_command_writes_table_and_json(tmp_path):
     rows = json.loads((tmp_path / "rulers.json").read_text())["rows"]
     assert [row["samples"] for row in rows] == [20, 20, 40, 40]
     assert "noise, σ = 1.4 Å" in (tmp_path / "rulers.md").read_text()
+
+
+def test_the_committed_result_has_the_published_scores():
+    """EDM's ruler gives G-SchNet 95.7, 68.1, 85.5, 80.3; noise passes the ruler of counts."""
+    _, gschnet, noise, _ = json.loads(COMMITTED.read_text())["rows"]
+    found = [100 * gschnet[key] for key in ("edm_atoms", "edm_molecules", "edm_valid", "edm_valid_unique")]
+    assert gschnet["samples"] == 10_000 and found == pytest.approx([95.7, 68.1, 85.5, 80.3], abs=0.1)
+    assert 100 * noise["counts_atoms"] == pytest.approx(99.37, abs=0.06)
+    assert 100 * noise["counts_molecules"] == pytest.approx(95.56, abs=0.3)
