@@ -123,7 +123,7 @@ def test_scores_of_the_extract():
 @pytest.mark.slow
 @pytest.mark.skipif(DATA is None, reason="needs the folder of data sets, DITKERNELS_DATA")
 def test_published_scores_of_gschnet():
-    """95.7, 68.1, 85.5, 80.3 percent by EDM's ruler; coordinates rounded to 1e-4 Å move 1 in 5000 molecules."""
+    """95.7, 68.1, 85.5, 80.3 percent by EDM's ruler; coordinates rounded to 1e-4 Å move a few molecules in 10,000."""
     samples = [Generated(*atoms, None) for atoms in gschnet(Path(DATA) / "gschnet_qm9_samples.npz")]
     row = measure("G-SchNet", samples)
     found = [100 * row[key] for key in ("edm_atoms", "edm_molecules", "edm_valid", "edm_valid_unique")]
