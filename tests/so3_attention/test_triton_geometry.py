@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -21,6 +23,17 @@ def results(batch, cotangent) -> dict[str, torch.Tensor]:
 def expected_results(batch, cotangent) -> dict[str, torch.Tensor]:
     out, gradients = batch.to(torch.float64).gradients("reference", cotangent.double())
     return {"out": out, **gradients}
+
+
+@pytest.mark.parametrize("count", [1, 2, 64, 300])
+def test_logarithms_of_binomials(count):
+    """And they are made once."""
+    from ditkernels.so3_attention.impl.triton.call import _logarithms
+
+    found = _logarithms(count, torch.device("cpu"))
+    expected = [math.log2(math.comb(count - 1, k)) for k in range(count)]
+    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64), atol=1e-11, rtol=0)
+    assert _logarithms(count, torch.device("cpu")) is found
 
 
 @pytest.mark.parametrize("radial", ["dense", "bernstein-scaled", "gaussian", "bessel"])

@@ -156,6 +156,21 @@ def test_forward_and_backward_in_a_cuda_graph(radial):
         assert torch.equal(found, expected)
 
 
+def test_a_graph_captured_before_the_table_of_binomials_is_there():
+    """It makes the table for itself: nothing is copied from the host, and nothing is kept of it."""
+    from ditkernels.so3_attention.impl.triton import call
+
+    batch = on_device(drugs("natural-1", "bernstein-scaled"))
+    expected = batch.run("triton")  # compiles the kernels
+    call._kept.clear()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        found = batch.run("triton")
+    assert not call._kept
+    graph.replay()
+    assert torch.equal(found, expected)
+
+
 def test_a_graph_that_would_have_to_wait_is_refused():
     """A ragged batch without any pair tensor: only the device knows the number of pairs, and the backward needs it."""
     batch = on_device(drugs("natural-1", "bernstein")).requires_grad()
