@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ditkernels.models import ditmc
+from ditkernels.models import d3mes, ditmc
 from ditkernels.models.training.config import config_from_dict, config_to_dict, load_config
 
-SHIPPED = sorted((Path(ditmc.__file__).parent / "configs").glob("train_*.yaml"))
+SHIPPED = sorted(
+    path for family in (d3mes, ditmc) for path in (Path(family.__file__).parent / "configs").glob("train_*.yaml")
+)
 
 
 def test_configuration_survives_the_round_trip(values):
