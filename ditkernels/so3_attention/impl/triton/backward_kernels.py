@@ -63,6 +63,7 @@ def rows_kernel(
     BLOCK: tl.constexpr,
     KIND: tl.constexpr,
     CUTOFF: tl.constexpr,
+    LATE: tl.constexpr,
     WIDE: tl.constexpr,
     DOT: tl.constexpr,
     RECEIVERS: tl.constexpr,
@@ -71,6 +72,8 @@ def rows_kernel(
 ):
     """p and the gradients of the logits (P, H) of RECEIVERS atoms, and the list of pairs: receivers and senders (P,),
     receiver -1 for a pair that is not allowed. Also d_query, unless it is None.
+
+    LATE: path weights are read where they are used, and not kept in registers
     """
     CHANNELS: tl.constexpr = HEADS * WIDTH
     GROUPS: tl.constexpr = (HEADS + BLOCK_HEADS - 1) // BLOCK_HEADS
@@ -91,6 +94,8 @@ def rows_kernel(
     q = components(query, receiver * (MQ * CHANNELS) + lane, mine, MQ, CHANNELS)
     go = components(grad_out, receiver * (OUTPUTS * CHANNELS) + lane, mine, OUTPUTS, CHANNELS)
     result = components(out, receiver * (OUTPUTS * CHANNELS) + lane, mine, OUTPUTS, CHANNELS)
+    if not LATE:
+        w = components(path_weight, lane, real, path_count(INTO), CHANNELS)
     delta = tl.zeros([RECEIVERS, 1, LANES], tl.float32)
     for m in tl.static_range(OUTPUTS):
         delta += go[m] * result[m]
@@ -156,7 +161,8 @@ def rows_kernel(
             if a is None:
                 rho = scaled(phi, row, listed, scaling, J, DEGREES, COUNT, BLOCK)
             gj = tile_weight(g, weight_g, rho, rows, keep, channel, exists, J, DEGREES, CHANNELS, COUNT, BLOCK, DOT)
-            w = path_weights(path_weight, lane, real, INTO, J, CHANNELS)  # here, for all of them take many registers
+            if LATE:
+                w = path_weights(path_weight, lane, real, INTO, J, CHANNELS)
             of_degree = tl.zeros([RECEIVERS, SENDERS, LANES], tl.float32)
             for m in tl.static_range(OUTPUTS):
                 of_degree += go[m] * coupled_by(v, y, w, INTO, m, J, total)

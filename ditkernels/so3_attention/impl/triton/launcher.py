@@ -124,6 +124,8 @@ def backward(
     receivers, senders = (q.new_empty(num_pairs, dtype=torch.int32) for _ in range(2))
     dq, dk, dv = (torch.empty_like(x) for x in (q, k, v))
 
+    # float32 products leave no registers for all path weights; on AMD GPUs scalar registers would get short instead.
+    late = q.dtype == torch.float32 and not batch.architecture.startswith("gfx")
     # With many components a program has no registers left for sums of as many.
     apart = form == "basis" and q.shape[1] >= 8
     config = call.config("rows")
@@ -142,6 +144,7 @@ def backward(
         mask=mask,
         bias=bias,
         d_query=None if apart else dq,
+        LATE=late,
         weights=weights,
         d_logits=d_logits,
         receivers=receivers,
