@@ -82,14 +82,11 @@ def harmonic_slope(x, y, z, C: tl.constexpr):
     dz = tl.zeros(x.shape, tl.float32)
     radial = tl.zeros(x.shape, tl.float32)
     for t in tl.static_range(monomials(C)):
-        px: tl.constexpr = power(C, t, 0)
-        py: tl.constexpr = power(C, t, 1)
-        pz: tl.constexpr = power(C, t, 2)
-        c: tl.constexpr = power(C, t, 3)
-        dx += monomial(x, y, z, px - 1, py, pz, c * px)
-        dy += monomial(x, y, z, px, py - 1, pz, c * py)
-        dz += monomial(x, y, z, px, py, pz - 1, c * pz)
-        radial += (px + py + pz) * monomial(x, y, z, px, py, pz, c)
+        dx += monomial(x, y, z, power(C, t, 0) - 1, power(C, t, 1), power(C, t, 2), power(C, t, 3) * power(C, t, 0))
+        dy += monomial(x, y, z, power(C, t, 0), power(C, t, 1) - 1, power(C, t, 2), power(C, t, 3) * power(C, t, 1))
+        dz += monomial(x, y, z, power(C, t, 0), power(C, t, 1), power(C, t, 2) - 1, power(C, t, 3) * power(C, t, 2))
+        order = power(C, t, 0) + power(C, t, 1) + power(C, t, 2)
+        radial += order * monomial(x, y, z, power(C, t, 0), power(C, t, 1), power(C, t, 2), power(C, t, 3))
     return dx - radial * x, dy - radial * y, dz - radial * z
 
 
