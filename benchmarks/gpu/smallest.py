@@ -14,7 +14,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from ditkernels.tuning.problems import Problem, call, every_problem  # noqa: E402
+from ditkernels.tuning.problems import Problem, call, every_problem, rare_problems  # noqa: E402
 
 # 17 atoms: more than one block of every kernel, the last one nearly empty. 3 heads of 20: blocks with missing channels.
 SIZES = {"molecules": 2, "atoms": 17, "channels": 60, "heads": 3}
@@ -22,7 +22,7 @@ SIZES = {"molecules": 2, "atoms": 17, "channels": 60, "heads": 3}
 
 def problems() -> Iterator[Problem]:
     """Every form in float32, with rare gradients where there are some, and in bfloat16 without."""
-    for problem in every_problem():
+    for problem in (*every_problem(), *rare_problems()):
         if problem.irreps != "L = 2" and problem.dtype == (torch.float32 if problem.rare else torch.bfloat16):
             yield replace(problem, **SIZES)
         elif problem.irreps == "L = 2" and problem.dtype == torch.float32 and not problem.rare:

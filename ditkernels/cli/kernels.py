@@ -27,6 +27,12 @@ ARCHITECTURES = ("sm_80", "sm_90", "sm_100", "gfx942")
 @click.option("--channels", type=click.IntRange(1), default=256, show_default=True, help="Channels, C = H D.")
 @click.option("--heads", type=click.IntRange(1), default=8, show_default=True, help="Heads, H.")
 @click.option("--floors", is_flag=True, help="Only bytes, operations and floors; compiles nothing.")
+@click.option("--rare", is_flag=True, help="Instead, what gradients of positions and of long tables need beside.")
+@click.option(
+    "--sample",
+    type=click.IntRange(0, 11),
+    help="Of every form and all irreps only one dtype and one architecture, others for another number.",
+)
 @click.option("--jobs", type=click.IntRange(1), help="Processes that compile; the number of cores by default.")
 @click.option(
     "--save",
@@ -48,6 +54,8 @@ def command(
     channels: int,
     heads: int,
     floors: bool,
+    rare: bool,
+    sample: int | None,
     jobs: int | None,
     save: Path | None,
     check: Path | None,
@@ -56,8 +64,8 @@ def command(
     matrix instructions of each; then bytes moved, operations, and the time that the bandwidth and the peak rate in the
     GPU's datasheet allow at best.
 
-    No GPU is needed. The exit code is 1 if a kernel spills registers (with --check: more than in the table), or has a
-    product of half-precision matrices and no matrix instruction.
+    No GPU is needed. The exit code is 1 if a kernel spills registers, or has a product of half-precision matrices and
+    no matrix instruction.
     """
     from ditkernels.triton.support import interpreted
     from ditkernels.tuning import problems, report
@@ -68,7 +76,7 @@ def command(
         raise click.ClickException(f"--channels must be a multiple of --heads, got {channels} and {heads}")
     wanted = [
         replace(problem, atoms=atoms, molecules=molecules, channels=channels, heads=heads)
-        for problem in problems.every_problem()
+        for problem in (problems.rare_problems() if rare else problems.every_problem())
         if operator in (None, problem.operator)
         and form in (None, problem.form)
         and dtype in (None, str(problem.dtype)[6:])
@@ -77,13 +85,18 @@ def command(
         raise click.ClickException(f"there is no form {form!r} of {operator or 'these operators'}")
     if floors and (save or check):
         raise click.UsageError("--floors compiles nothing that --save or --check could take")
+    if save and (rare or sample is not None):
+        raise click.UsageError("--save writes all usual kernels: not those of --rare or of a --sample")
     found: list[str] = []
     if not floors:
-        with click.progressbar(length=len(wanted) * len(architectures), label="compiling") as bar:
-            rows = report.compile_all(wanted, architectures, jobs, lambda: bar.update(1))
+        tasks = [(problem, architecture) for problem in wanted for architecture in architectures]
+        if sample is not None:
+            tasks = report.sample(tasks, sample)
+        with click.progressbar(length=len(tasks), label="compiling") as bar:
+            rows = report.compile_all(tasks, jobs, lambda: bar.update(1))
         click.echo(report.text(report.kernel_table(rows)))
         found = report.complaints(rows, report.load(check) if check else None)
-    table = report.floor_table(wanted, architectures)
+    table = report.floor_table([problem for problem in wanted if not problem.rare], architectures)
     click.echo(report.text(table))
     if save:
         report.save(save, rows, table, f"ditkernels kernels --save {save}")

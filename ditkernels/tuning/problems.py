@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 
 import torch
@@ -19,6 +19,7 @@ from ditkernels.triton.launch import Launch, recorded
 FEATURES = 256  # E, F
 BASIS = 64  # K
 ROWS = 24  # S, hop counts
+BONDS = 5000  # S, one row per bond
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 IRREPS = {"L = 1": "0+ 1-", "L = 2": "0+ 1- 2+", "L = 1, both parities": "0+ 1+ 0- 1-"}
 
@@ -28,6 +29,7 @@ class Problem:
     """One call: B molecules of N atoms each, H heads of width D, C = H D channels.
 
     irreps: of queries, keys, values and outputs of so3_attention, a name of IRREPS; "" for pair_attention
+    rare: with gradients of positions, which training does not need, and tables with a row per bond
     """
 
     operator: str
@@ -38,10 +40,12 @@ class Problem:
     heads: int = 8
     molecules: int = 64
     atoms: int = 44
+    rare: bool = False
 
     @property
     def name(self) -> str:
-        return " ".join(filter(None, (self.operator, self.form, self.irreps.replace(",", ""), str(self.dtype)[6:])))
+        parts = (self.operator, self.form, self.irreps.replace(",", ""), str(self.dtype)[6:], "rare" * self.rare)
+        return " ".join(filter(None, parts))
 
     @property
     def pairs(self) -> int:
@@ -82,6 +86,12 @@ class Call:
         return (*tokens, *(x for x in fields if x is not None))
 
 
+def rare_problems() -> list[Problem]:
+    """Those with gradients of positions, and of tables with a row per bond."""
+    forms = (("pair_attention", "displacement"), ("so3_attention", "dense"), ("so3_attention", "basis"))
+    return [replace(problem, rare=True) for problem in every_problem() if (problem.operator, problem.form) in forms]
+
+
 def every_problem() -> list[Problem]:
     """Every form and dtype of both operators, SO(3) attention at L = 1 and 2; and DiTMC's with both parities."""
     pair = [Problem("pair_attention", form, dtype) for form in PAIR_FORMS for dtype in DTYPES]
@@ -101,13 +111,14 @@ def call(problem: Problem, device: torch.device | str) -> Call:
     def geometry(*shape: int) -> Tensor:
         return normal(*shape, dtype=torch.float32)
 
-    index = torch.randint(ROWS, (pairs,), dtype=torch.int32, device=device)
+    rows = BONDS if problem.rare and problem.operator == "pair_attention" else ROWS
+    index = torch.randint(rows, (pairs,), dtype=torch.int32, device=device)
     bounds = torch.arange(problem.molecules + 1, device=device) * problem.atoms
     layout = Layout.ragged(bounds, tokens)
     if problem.operator == "pair_attention":
         fields = {
             "dense": lambda: (normal(pairs, channels), normal(pairs, channels)),
-            "table": lambda: (index, normal(ROWS, channels), normal(ROWS, channels)),
+            "table": lambda: (index, normal(rows, channels), normal(rows, channels)),
             "projected": lambda: (
                 normal(pairs, FEATURES),
                 *(normal(FEATURES, channels) / FEATURES**0.5 for _ in range(2)),
@@ -117,10 +128,10 @@ def call(problem: Problem, device: torch.device | str) -> Call:
                 geometry(3, FEATURES),
                 *(normal(FEATURES, channels) / FEATURES**0.5 for _ in range(2)),
                 index,
-                *(normal(ROWS, channels) for _ in range(2)),
+                *(normal(rows, channels) for _ in range(2)),
             ),
         }[problem.form]()
-        rows, forms, statics = (heads, channels // heads), PAIR_FORMS, (0.1, False)
+        shape, forms, statics = (heads, channels // heads), PAIR_FORMS, (0.1, False)
     else:
         irreps = problem.irreps_list
         common = (geometry(tokens, 3) * 3, normal(_num_paths(problem), channels))
@@ -134,14 +145,14 @@ def call(problem: Problem, device: torch.device | str) -> Call:
                 normal(ROWS, problem.degrees, BASIS),
             ),
         }[problem.form]()
-        rows, forms = (irreps.dim, heads, channels // heads), SO3_FORMS
+        shape, forms = (irreps.dim, heads, channels // heads), SO3_FORMS
         kind = "bernstein" if problem.form == "basis" else ""
         statics = (0.1, False, "|".join([str(irreps)] * 3), kind, 0.0)
     backend = importlib.import_module(f"ditkernels.{problem.operator}.impl.triton")
     places = (layout.offsets, layout.lengths, layout.pair_offsets, layout.pair_stride)
     # Positions are given and not learned in training; their gradient is asked for by nobody but force fields.
-    needs = tuple(field.differentiable and field.name != "positions" for field in forms[problem.form])
-    q, k, v, grad_out = (normal(tokens, *rows) for _ in range(4))
+    needs = tuple(field.differentiable and (problem.rare or field.name != "positions") for field in forms[problem.form])
+    q, k, v, grad_out = (normal(tokens, *shape) for _ in range(4))
     return Call(backend, problem.form, (q, k, v), fields, places, statics, grad_out, (*needs, False))
 
 

@@ -1,29 +1,30 @@
-"""Kernels compile as they did when their table was made: no more registers, no more spills, matrix instructions."""
+"""Kernels compile without spills, and to matrix instructions."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
 
 DITKERNELS = (sys.executable, "-c", "from ditkernels.cli.main import main; main()")
-TABLE = Path(__file__).parents[2] / "benchmarks" / "triton"
+ROOT = Path(__file__).parents[2]
 
 
-# All kernels of pair attention; of SO(3) attention, which take much longer, those of training on one architecture. The
-# whole table: ditkernels kernels --check benchmarks/triton
-ALL = ("--architecture", "sm_80", "--architecture", "sm_90", "--architecture", "sm_100", "--architecture", "gfx942")
-SOME = ("--architecture", "sm_90", "--dtype", "bfloat16")
+def number() -> int:
+    """Which of the 12 samples of the kernels: the same for the same kernels, another one after most changes."""
+    sources = sorted((ROOT / "ditkernels").glob("**/triton/*.py"))
+    return zlib.crc32(b"".join(path.read_bytes() for path in sources)) % 12
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("operator", "which"), [("pair_attention", ALL), ("so3_attention", SOME)])
-def test_kernels_need_what_the_table_says(operator, which):
+def test_a_sample_of_the_kernels():
+    """Everything, with the registers of a table: ditkernels kernels --check benchmarks/triton"""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    command = [*DITKERNELS, "kernels", "--operator", operator, "--check", str(TABLE), *which]
+    command = [*DITKERNELS, "kernels", "--operator", "pair_attention", "--sample", str(number()), "--jobs", "1"]
     result = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-4000:]
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ditkernels.tuning.problems import DTYPES, Problem, every_problem, operations
-from ditkernels.tuning.report import DEVICES, Row, complaints, floor, load, markdown, save, text
+from ditkernels.tuning.report import DEVICES, Row, complaints, floor, load, markdown, sample, save, text
 
 GOOD = Row("dense bfloat16", "forward", "forward_kernel", "sm_90", "4 x 16 x 1", 4, 2, 96, 1024, 0, 8, 2)
 
@@ -16,17 +16,27 @@ GOOD = Row("dense bfloat16", "forward", "forward_kernel", "sm_90", "4 x 16 x 1",
 def test_nothing_to_complain_about():
     assert complaints([GOOD, replace(GOOD, products=0, matrix=0)], None) == []
     assert complaints([replace(GOOD, registers=90)], [GOOD]) == []
-    assert complaints([replace(GOOD, spills=8)], [replace(GOOD, spills=8)]) == []
 
 
-def test_without_a_table_every_spill_is_said():
-    assert complaints([replace(GOOD, spills=8)], None) == [f"{GOOD.name}: 8 spilled"]
+@pytest.mark.parametrize("kept", [None, [GOOD], [replace(GOOD, spills=8)]], ids=["no-table", "none", "as-many"])
+def test_every_spill_is_said(kept):
+    assert complaints([replace(GOOD, spills=8)], kept) == [f"{GOOD.name}: 8 spilled"]
+
+
+def test_samples_meet_every_form_and_together_everything():
+    tasks = [(problem, architecture) for problem in every_problem() for architecture in DEVICES]
+    forms = {(problem.operator, problem.form, problem.irreps, problem.rare) for problem, _ in tasks}
+    samples = [sample(tasks, number) for number in range(12)]
+    for found in samples:
+        assert {(problem.operator, problem.form, problem.irreps, problem.rare) for problem, _ in found} == forms
+        assert len(found) == len(forms)
+    assert {task for found in samples for task in found} == set(tasks)
 
 
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        ({"spills": 16}, "16 spilled, 0 in the kept table"),
+        ({"spills": 16}, "16 spilled"),
         ({"matrix": 0}, "no matrix instruction for 2 products"),
         ({"registers": 97}, "97 registers, 96 in the kept table"),
         ({"kernel": "new_kernel"}, "is not in the kept table"),
