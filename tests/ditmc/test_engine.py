@@ -54,7 +54,7 @@ def test_fifty_steps(variant, guidance):
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-4)], ids=str)
-@pytest.mark.parametrize("name", pretrained_models())
+@pytest.mark.parametrize("name", pretrained_models("ditmc"))
 def test_fifty_steps_of_a_trained_network(name, dtype, tolerance):
     model, batch = load_model(name).to(dtype), batch_of("CC(=O)Oc1ccccc1C(=O)O", "CC(=O)Oc1ccccc1C(=O)O", "CCO")
     x0 = torch.randn(batch.num_atoms, 3, dtype=dtype)
