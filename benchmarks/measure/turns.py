@@ -9,7 +9,7 @@ import numpy as np
 
 MIN_ROUNDS, MAX_ROUNDS = 3, 40
 SLOW_S, SLOW_ROUNDS = 0.5, 2
-"""A contestant that takes longer sits out after these rounds."""
+"""A contestant that takes longer sits out after these rounds, of which the one that finds this out is the first."""
 
 Timer = Callable[[], float]
 """Runs a contestant once, or some times, and returns the seconds of one run."""
@@ -50,7 +50,8 @@ def _spread(values: list[float]) -> float:
 
 
 class Turns:
-    """Rounds over some timers for about `budget` seconds.
+    """Rounds over some timers for about `budget` seconds. One run of everybody finds out how many; it is a round itself
+    where it took long.
 
     lead: the contestant that a caller may time itself, with `lead_turn`; every round is `others` and then `lead_turn`
     """
@@ -58,9 +59,14 @@ class Turns:
     def __init__(self, timers: Mapping[str, Timer], budget: float, lead: str):
         self.timers, self.lead, self.times = dict(timers), lead, Times()
         self.expected = {name: timer() for name, timer in self.timers.items()}
+        slow = [seconds > SLOW_S for seconds in self.expected.values()]
         self.rounds = int(min(max(budget / sum(self.expected.values()), MIN_ROUNDS), MAX_ROUNDS))
-        if all(seconds > SLOW_S for seconds in self.expected.values()):
+        if all(slow):
             self.rounds = SLOW_ROUNDS
+        if any(slow):
+            for name, seconds in self.expected.items():
+                self.times.add(name, seconds)
+            self.rounds -= 1
 
     def others(self) -> None:
         """One turn of everybody but the lead."""
