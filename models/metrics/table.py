@@ -10,6 +10,7 @@ from ditkernels.models.metrics.categories import CLASSES, FAILED
 
 COLUMNS = (
     ("samples", "samples"),
+    ("connected", "connected"),
     ("valid", "valid"),
     ("unique", "unique"),
     ("novel", "novel"),
@@ -22,16 +23,22 @@ COLUMNS = (
     ("counts_molecules", "counts molecule"),
     ("class_all", "class, all"),
     ("class_valid", "class, valid"),
+    ("class_rows", "class, rows"),
+    ("agreement", "bonds agree"),
+    ("order_agreement", "orders agree"),
 )
 
 LEGEND = """\
-In percent. *valid*: of all samples, sanitised by RDKit with the bonds and hydrogens of the sample, and in one part;
-*unique*: different ones among the valid; *novel*: different ones that are no training molecule; *checks*: valid ones
-with plausible distances, angles, rings and double bonds (thresholds of PoseBusters, without its energy). *EDM*: the
-ruler of arXiv 2203.17003 on atoms with hydrogens, bonds by distance: stable atoms, stable molecules, valid, valid and
-unique. *counts*: the ruler of the released D3MES (arXiv 2501.07077) on heavy atoms, which noise passes, so that it says
-nothing. *class*: samples of the class that was asked for, a failed sample being wrong, and of the valid ones. A sample
-that is no molecule counts in every column but the two of atoms. ± is the standard deviation over seeds."""
+In percent. *connected*: the bonds of the sample join all its atoms; *valid*: of all samples, sanitised by RDKit with
+the bonds and hydrogens of the sample, and in one part; *unique*: different ones among the valid; *novel*: different
+ones that are no training molecule; *checks*: valid ones with plausible distances, angles, rings and double bonds
+(thresholds of PoseBusters, without its energy). *EDM*: the ruler of arXiv 2203.17003 on atoms with hydrogens, bonds by
+distance: stable atoms, stable molecules, valid, valid and unique. *counts*: the ruler of the released D3MES (arXiv
+2501.07077) on heavy atoms, which noise passes, so that it says nothing. *class*: samples of the class that was asked
+for, a failed sample being wrong; of the valid ones; and *rows*, by the graph of bonds alone, however wrong. *agree*:
+bonds that the sample names and that EDM's ruler sees, over those that either does, and equal orders among the shared
+ones. A sample that is no molecule counts in every column but the two of atoms, *class, valid* and *orders agree*. ± is
+the standard deviation over seeds."""
 
 
 def markdown(rows: Sequence[dict]) -> str:

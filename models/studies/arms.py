@@ -8,6 +8,7 @@ from pathlib import Path
 from ditkernels.models.d3mes import D3MES
 from ditkernels.models.d3mes.generate import MoleculeGenerator, MoleculeOptions, Sample
 from ditkernels.models.metrics.evaluate import measure, of_molecule
+from ditkernels.models.metrics.raw import measure_raw
 from ditkernels.models.metrics.reference import Reference
 from ditkernels.models.metrics.table import over_seeds
 from ditkernels.models.weights import load_model
@@ -56,4 +57,5 @@ def measure_network(
 def _row(name: str, samples: Sequence[Sample], reference: Reference) -> dict:
     written = [of_molecule(sample.molecule.mol, sample.label) for sample in samples if not sample.failed]
     lost = [sample.label for sample in samples if sample.failed]
-    return measure(name, written, lost, reference.keys)
+    raw = measure_raw([(sample.molecule.raw, sample.label) for sample in samples])
+    return measure(name, written, lost, reference.keys) | raw

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from ditkernels.models.metrics.categories import Confusion
 from ditkernels.models.metrics.evaluate import measure, of_molecule
+from ditkernels.models.metrics.raw import measure_raw
 from ditkernels.models.metrics.table import COLUMNS, LEGEND, confusion_markdown, markdown, over_seeds
+from ditkernels.models.molecule.raw import RawMolecule
 from tests.metrics.molecules import smiles_molecules
 
 
@@ -24,8 +27,9 @@ def test_columns_that_no_row_has_are_left_out_and_gaps_are_dashes():
 def test_every_metric_of_a_row_is_a_column_or_a_check():
     row = measure("", [of_molecule(mol, "acyclic") for mol in smiles_molecules("CC")])
     columns = {key for key, _ in COLUMNS}
-    assert columns <= set(row)
-    assert all(title.split()[0].rstrip(",.") in LEGEND for _, title in COLUMNS[1:])
+    raw = measure_raw([(RawMolecule(np.array([6]), np.zeros((1, 3)), np.zeros((0, 3), dtype=np.int64)), "acyclic")])
+    assert columns <= set(row | raw)
+    assert all(title.split()[-1].rstrip(",.") in LEGEND for _, title in COLUMNS[1:])
 
 
 def test_mean_and_deviation_over_seeds():

@@ -49,6 +49,29 @@ def test_sizes(folder):
     assert [row["name"] for row in rows] == ["small, 1–3 heavy atoms", "small, 9 heavy atoms"]
 
 
+def test_guidance(folder, tmp_path):
+    """Two scales of a network with classes; its row of bonds is judged even if nothing is a molecule."""
+    model = small_network("so3-e", dtype=torch.float32)
+    model.sizes.copy_(torch.tensor([[0.0, 1, 0, 2, 0, 0, 0, 0, 0, 0], [0.0, 0, 0, 1, 0, 0, 0, 0, 0, 0]]))
+    save_model(model, tmp_path / "classes")
+    arguments = ["guidance", f"two={tmp_path / 'classes'}", "--values", "0,2", "-n", "3", "--seeds", "1"]
+    more = ["--steps", "2", "--reference", str(folder / "reference.npz"), "--results", str(tmp_path)]
+    result = CliRunner().invoke(command, arguments + more)
+    assert result.exit_code == 0, result.output
+    rows = json.loads((tmp_path / "guidance.json").read_text())["rows"]
+    assert [(row["name"], row["guidance"]) for row in rows] == [("two, s = 0", 0.0), ("two, s = 2", 2.0)]
+    for row in rows:
+        assert all(0 <= row[key] <= 1 for key in ("class_all", "class_rows", "connected", "agreement"))
+        assert row["class_all"] <= row["valid"] <= row["connected"]
+    assert "two, s = 2, seed 0: samples by class" in (tmp_path / "guidance.md").read_text()
+
+
+@pytest.mark.parametrize("values", ["", "1,x"])
+def test_scales_that_are_none(folder, values):
+    result = CliRunner().invoke(command, ["guidance", f"small={folder / 'net'}", "--values", values])
+    assert result.exit_code == 2 and "--values must be numbers with commas between them" in result.output
+
+
 def test_patches(folder):
     options = ["--small", "1-3", "-n", "2", "--seeds", "1", "--steps", "2"]
     rows = run(folder, "patches", *options, "--reference", str(folder / "reference.npz"))["rows"]
