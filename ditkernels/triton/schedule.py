@@ -5,6 +5,10 @@ the longest work starts first and the short work fills the gaps at the end (long
 program to finish is late by at most one tile). A molecule of n atoms has ceil(n / block) tiles: a ragged batch does not
 pay for the size of its largest molecule. One launch of ceil(B / 32) programs makes them; each compares its molecules
 with all others, B^2 comparisons of integers in all, and writes their tiles at the counted place: no sort, no atomics.
+
+Programs are not persistent: in practice the GPU hands them out in their order, the queue that a persistent grid would
+have to make with atomics. Persistent are the sums over all pairs: a fixed number of programs takes every so many blocks
+of pairs, which all have the same work.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class Segments:
     @property
     def arguments(self) -> dict[str, Tensor]:
         """Of kernels that use :func:`chunk`."""
-        return {"order": self.order, "starts": self.starts, "chunks": self.chunks, "rows": self.rows}
+        return {"order": self.order, "starts": self.starts, "chunks": self.chunks, "table_rows": self.rows}
 
 
 def segments(index: Tensor, receivers: Tensor, table_rows: int) -> Segments:

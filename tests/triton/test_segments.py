@@ -13,12 +13,12 @@ from ditkernels.triton.segments import CHUNK, chunk, reduce_segments, segments
 
 
 @triton.jit
-def sum_kernel(x, partials, order, starts, chunks, rows, TABLE_ROWS: tl.constexpr):
+def sum_kernel(x, partials, order, starts, chunks, table_rows, TABLE_ROWS: tl.constexpr):
     """partials[program] = sum of x over the pairs of a chunk."""
     program = tl.program_id(0)
-    if tl.load(rows + program) >= TABLE_ROWS:
+    if tl.load(table_rows + program) >= TABLE_ROWS:
         return
-    _, first, last = chunk(program, starts, chunks, rows)
+    _, first, last = chunk(program, starts, chunks, table_rows)
     total = tl.zeros([64], tl.float32)
     for start in range(first, last, 64):
         place = start + tl.arange(0, 64)

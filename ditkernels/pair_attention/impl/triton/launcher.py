@@ -31,19 +31,18 @@ from __future__ import annotations
 
 import torch
 import triton
-import triton.language as tl
 from torch import Tensor
 
 from ditkernels.pair_attention.impl.triton import rules
 from ditkernels.pair_attention.impl.triton.backward_kernel import backward_kernel, reduce_kernel
 from ditkernels.pair_attention.impl.triton.forward_kernel import forward_kernel
 from ditkernels.pair_attention.impl.triton.pair_list_kernels import features_kernel, rows_kernel, weights_kernel
-from ditkernels.triton.configs import Config, Key, choose, power_of_two
+from ditkernels.triton.call import KernelCall, splits
+from ditkernels.triton.configs import Config
 from ditkernels.triton.displacements import positions_gradient
 from ditkernels.triton.launch import launch
 from ditkernels.triton.schedule import Batch
 from ditkernels.triton.segments import reduce_segments, segments
-from ditkernels.triton.support import interpreted
 
 FIELDS = {
     "dense": ("a", "b"),
@@ -53,7 +52,6 @@ FIELDS = {
 }
 POINTERS = ("a", "b", "e", "weight_a", "weight_b", "positions", "v1", "index", "table_a", "table_b")
 LISTED = ("e", "weight_a", "weight_b", "positions", "v1", "table_a", "table_b")  # gradients from the list of pairs
-DOTS = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
 FEW_ROWS = 64  # of a table whose gradient is a matrix product
 SPLITS = 32  # at most, of sums over all pairs
 COLUMNS = 64
@@ -202,14 +200,13 @@ def backward(
     return dq, dk, dv, d_pair, d_logits.to(bias.dtype) if bias_need else None
 
 
-class _Call:
+class _Call(KernelCall):
     """What all kernels of one call share."""
 
     def __init__(self, form: str, q: Tensor, pair: tuple[Tensor | None, ...], batch: Batch, scale: float):
-        self.form, self.batch, self.scale, self.dtype = form, batch, scale, q.dtype
+        super().__init__("pair_attention", form, rules.rule, q.dtype, *q.shape[1:], batch)
+        self.scale = scale
         self.fields = dict(zip(FIELDS[form], pair, strict=True))
-        _, self.heads, self.width = q.shape
-        self.channels = self.heads * self.width
         self.list: dict[str, Tensor] = {}
         self.num_pairs = 0
 
@@ -223,31 +220,9 @@ class _Call:
         weight = self.fields.get("weight_a")
         return 0 if weight is None else weight.shape[0]
 
-    def config(self, kernel: str) -> Config:
-        dtype, batch = str(self.dtype).removeprefix("torch."), self.batch
-        key = Key(
-            *("pair_attention", self.form, kernel, dtype, self.channels, self.width),
-            *(batch.atoms, batch.architecture),
-        )
-        return choose(key, rules.rule)
-
-    def groups(self, config: Config) -> int:
-        return triton.cdiv(self.heads, config.heads)
-
-    def sizes(self, config: Config) -> dict:
-        padded = power_of_two(self.width)
-        return {"HEADS": self.heads, "WIDTH": self.width, "PADDED": padded, "BLOCK_HEADS": config.heads}
-
     def constants(self, config: Config) -> dict:
-        # The interpreter computes bfloat16 products wrongly.
-        dot = tl.float32 if interpreted() and self.dtype == torch.bfloat16 else DOTS[self.dtype]
-        own = {"FORM": self.form, "INNER": self.inner, "FEATURES": config.features, "DOT": dot}
+        own = {"FORM": self.form, "INNER": self.inner, "FEATURES": config.features, "DOT": self.dot}
         return {**own, **self.sizes(config)}
-
-    def splits(self, pairs: int, inner: int) -> int:
-        """Number of partial sums over all pairs: each of `inner` rows, together an eighth of P rows at most."""
-        blocks = triton.cdiv(self.num_pairs, pairs)
-        return max(1, min(SPLITS, blocks, self.num_pairs // (8 * max(inner, 1))))
 
 
 def _of_tables(call: _Call, wanted: set[str]) -> dict[str, Tensor]:
@@ -292,13 +267,13 @@ def _sums(
 ) -> dict[str, Tensor]:
     """Gradients of two matrices (inner, C) by the weights kernel, from its partial sums."""
     config = call.config("weights")
-    splits = call.splits(config.senders, inner)
+    parts = splits(call.num_pairs, config.senders, SPLITS, inner)
     like = call.list["query"]
-    partials = [like.new_empty(splits, inner, call.channels, dtype=torch.float32) for _ in range(2 - shared)]
+    partials = [like.new_empty(parts, inner, call.channels, dtype=torch.float32) for _ in range(2 - shared)]
     constants = {**call.constants(config), "FORM": form, "INNER": inner}
     launch(
         weights_kernel,
-        (splits * call.groups(config), triton.cdiv(inner, config.features)),
+        (parts * call.groups(config), triton.cdiv(inner, config.features)),
         config,
         **call.list,
         **{name: call.fields.get(name) for name in ("e", "positions", "v1", "index")},
@@ -306,7 +281,7 @@ def _sums(
         partials_b=None if shared else partials[1],
         num_pairs=call.num_pairs,
         scale=call.scale,
-        SPLITS=splits,
+        SPLITS=parts,
         PAIRS=config.senders,
         **constants,
     )
@@ -334,15 +309,15 @@ def _of_features(call: _Call, wanted: set[str]) -> dict[str, Tensor]:
         return {}
     config, like = call.config("features"), call.list["query"]
     blocks = triton.cdiv(call.inner, config.features)
-    splits = triton.cdiv(call.num_pairs, config.senders)
+    parts = triton.cdiv(call.num_pairs, config.senders)
     if "v1" in names:
-        splits = min(splits, SPLITS * 16)  # sums of 3 rows only: more of them, for more programs
+        parts = min(parts, SPLITS * 16)  # sums of 3 rows only: more of them, for more programs
     d_e = torch.empty_like(call.fields["e"]) if "e" in names else None
-    partials = like.new_empty(splits, 3, call.inner, dtype=torch.float32) if "v1" in names else None
+    partials = like.new_empty(parts, 3, call.inner, dtype=torch.float32) if "v1" in names else None
     d_delta = like.new_empty(blocks, call.num_pairs, 3, dtype=torch.float32) if "positions" in names else None
     launch(
         features_kernel,
-        (splits, blocks),
+        (parts, blocks),
         config,
         **call.list,
         **{name: call.fields.get(name) for name in ("weight_a", "weight_b", "positions", "v1")},
@@ -351,7 +326,7 @@ def _of_features(call: _Call, wanted: set[str]) -> dict[str, Tensor]:
         d_delta=d_delta,
         num_pairs=call.num_pairs,
         scale=call.scale,
-        SPLITS=splits,
+        SPLITS=parts,
         PAIRS=config.senders,
         **call.constants(config),
     )

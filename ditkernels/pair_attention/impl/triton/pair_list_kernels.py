@@ -128,7 +128,7 @@ def weights_kernel(
         tl.store(partials_b + place, sum_b, mask=keep)
 
 
-@triton.jit(do_not_specialize=["num_pairs"])
+@triton.jit
 def rows_kernel(
     query,
     key,
@@ -143,7 +143,7 @@ def rows_kernel(
     order,
     starts,
     chunks,
-    rows,
+    table_rows,
     scale,
     TABLE_ROWS: tl.constexpr,
     HEADS: tl.constexpr,
@@ -159,9 +159,9 @@ def rows_kernel(
     CHANNELS: tl.constexpr = HEADS * WIDTH
     GROUPS: tl.constexpr = (HEADS + BLOCK_HEADS - 1) // BLOCK_HEADS
     program, group = tl.program_id(0) // GROUPS, tl.program_id(0) % GROUPS
-    if tl.load(rows + program) >= TABLE_ROWS:
+    if tl.load(table_rows + program) >= TABLE_ROWS:
         return
-    _, first, last = chunk(program, starts, chunks, rows)
+    _, first, last = chunk(program, starts, chunks, table_rows)
     sum_a = tl.zeros([PAIRS, BLOCK_HEADS * PADDED], tl.float32)
     sum_b = tl.zeros([PAIRS, BLOCK_HEADS * PADDED], tl.float32)
     for start in range(first, last, PAIRS):

@@ -5,26 +5,23 @@ from __future__ import annotations
 import math
 
 import torch
-import triton
 import triton.language as tl
 from torch import Tensor
 
 from ditkernels.so3_attention.impl.triton import rules
 from ditkernels.so3_attention.impl.triton.couplings import couplings
-from ditkernels.triton.configs import Config, Key, choose, power_of_two
+from ditkernels.triton.call import KernelCall
+from ditkernels.triton.configs import power_of_two
 from ditkernels.triton.schedule import Batch
-from ditkernels.triton.support import interpreted
 
 FIELDS = {
     "dense": ("positions", "path_weight", "a", "g"),
     "basis": ("positions", "path_weight", "weight_a", "weight_g", "index", "scaling"),
 }
 POINTERS = ("positions", "path_weight", "a", "g", "weight_a", "weight_g", "index", "scaling")
-DOTS = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
-LEAST_DOT = 16
 
 
-class Call:
+class Call(KernelCall):
     """What all kernels of one call share."""
 
     def __init__(
@@ -38,16 +35,15 @@ class Call:
         kind: str,
         cutoff: float,
     ):
-        self.form, self.batch, self.scale, self.dtype, self.device = form, batch, scale, q.dtype, q.device
+        super().__init__("so3_attention", form, rules.rule, q.dtype, *q.shape[2:], batch)
+        self.scale = scale
         self.fields = dict(zip(FIELDS[form], fields, strict=True))
-        _, _, self.heads, self.width = q.shape
-        self.channels = self.heads * self.width
         weight = self.fields["g" if form == "dense" else "weight_g"]
         self.couplings = couplings(irreps, weight.shape[1])
         self.count = 0 if form == "dense" else weight.shape[0]
         self.kind, self.cutoff = kind, cutoff
         # The fields of both forms, and the table of the Bernstein functions.
-        logarithms = _logarithms(self.count, self.device) if kind == "bernstein" else None
+        logarithms = _logarithms(self.count, q.device) if kind == "bernstein" else None
         self.pointers = {**{name: self.fields.get(name) for name in POINTERS}, "logarithms": logarithms}
 
     def some(self, *names: str) -> dict[str, Tensor | None]:
@@ -62,33 +58,17 @@ class Call:
     def values(self) -> dict:
         return {"VALUES": self.couplings.values, "OUTPUTS": self.couplings.outputs}
 
-    def config(self, kernel: str) -> Config:
-        dtype, batch = str(self.dtype).removeprefix("torch."), self.batch
-        key = Key(
-            *("so3_attention", self.form, kernel, dtype, self.channels, self.width),
-            *(batch.atoms, batch.architecture),
-        )
-        return choose(key, rules.rule)
-
-    def groups(self, config: Config) -> int:
-        return triton.cdiv(self.heads, config.heads)
-
-    def sizes(self, config: Config) -> dict:
-        padded = power_of_two(self.width)
-        return {"HEADS": self.heads, "WIDTH": self.width, "PADDED": padded, "BLOCK_HEADS": config.heads}
-
     @property
     def radial(self) -> dict:
-        single = self.dtype == torch.float32
-        # The interpreter computes bfloat16 products wrongly. The reference makes radial functions in float64.
+        single = self.dtype == torch.float32  # the reference makes radial functions in float64
         return {
             "DEGREES": self.couplings.degrees,
             "COUNT": self.count,
-            "BLOCK": max(power_of_two(self.count), LEAST_DOT),
+            "BLOCK": max(power_of_two(self.count), rules.LEAST_DOT),
             "KIND": self.kind,
             "CUTOFF": self.cutoff,
             "WIDE": tl.float64 if single else tl.float32,
-            "DOT": tl.float32 if interpreted() and self.dtype == torch.bfloat16 else DOTS[self.dtype],
+            "DOT": self.dot,
         }
 
 

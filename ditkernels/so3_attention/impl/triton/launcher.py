@@ -4,15 +4,15 @@
     out_i,(o,m),c = sum_j p_ij^{h(c)} sum_paths (J,x,o) w_path,c g_ij,J,c
                     sum_{M,n} CG[J,x,o]_{M n m} Y_JM(r_j - r_i) v_j,(x,n),c
 
-Forward: 2 launches (schedule, forward). Backward: 4 to 6 (schedule, rows, keys, values; with 8 components of queries or
-more the basis form has a launch of its own for queries; one more schedule where senders have other tiles), and
+Forward: 2 launches (schedule, forward). Backward: 4 (schedule, rows, keys, values), with 8 components of queries or
+more in the basis form one more for the queries, and one more schedule for every other size of tiles, 2 at most; and
 
     bias                    a cast
     a, or weight_a          one launch per irrep of the queries, and a sum of partials for weight_a
     g, or weight_g          one launch per filter degree, and a sum of partials for weight_g
     path_weight             in the launches of g, and a sum of partials
-    scaling                 the sort of the pairs by table row (10 small launches of PyTorch), then one launch per
-                            filter degree and one that sums chunks
+    scaling                 the sort of the pairs by table row (10 small launches of PyTorch), then for each filter
+                            degree one launch and one that sums its chunks
     positions               in the launches of the scaling, or as many of its own, and 2 launches
 
 Elements moved per pair from and to memory, C = H * D, A irreps of queries, J filter degrees (tokens, weights and tables

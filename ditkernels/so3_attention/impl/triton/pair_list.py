@@ -14,6 +14,7 @@ from ditkernels.so3_attention.impl.triton.pair_list_kernels import (
     query_radial_kernel,
     value_radial_kernel,
 )
+from ditkernels.triton.call import splits
 from ditkernels.triton.displacements import positions_gradient
 from ditkernels.triton.launch import launch
 from ditkernels.triton.segments import Segments, reduce_segments, segments
@@ -61,11 +62,6 @@ def shared_gradients(call: Call, pairs: PairList, wanted: set[str]) -> dict[str,
     return grads
 
 
-def _splits(pairs: PairList, block: int, most: int, rows: int) -> int:
-    """Number of partial sums of `rows` rows: together an eighth of P rows at most."""
-    return max(1, min(most, triton.cdiv(len(pairs), block), len(pairs) // (8 * max(rows, 1))))
-
-
 def _of_queries(call: Call, pairs: PairList) -> Tensor:
     """d_a (P, A, C), or d_weight_a (K, A, C)."""
     config = call.config("radial")
@@ -73,12 +69,12 @@ def _of_queries(call: Call, pairs: PairList) -> Tensor:
     like = call.fields["a" if dense else "weight_a"]
     grad = torch.empty_like(like)
     blocks = triton.cdiv(len(pairs), config.senders)
-    splits = blocks if dense else _splits(pairs, config.senders, SPLITS, call.count)
+    parts = blocks if dense else splits(len(pairs), config.senders, SPLITS, call.count)
     for x in range(call.couplings.irreps):
-        partials = None if dense else like.new_empty(splits, call.count, call.channels, dtype=torch.float32)
+        partials = None if dense else like.new_empty(parts, call.count, call.channels, dtype=torch.float32)
         launch(
             query_radial_kernel,
-            (splits * call.groups(config),),
+            (parts * call.groups(config),),
             config,
             **pairs.some("query", "key", "d_logits"),
             **call.some(*BASIS),
@@ -87,7 +83,7 @@ def _of_queries(call: Call, pairs: PairList) -> Tensor:
             scale=call.scale,
             X=x,
             **call.queries,
-            SPLITS=splits,
+            SPLITS=parts,
             PAIRS=config.senders,
             **call.sizes(config),
             **call.radial,
@@ -106,19 +102,19 @@ def _of_values(call: Call, pairs: PairList, wanted: set[str]) -> dict[str, Tenso
     grad = torch.empty_like(like) if of_radial else None
     paths = call.couplings.paths
     if call.form == "basis" and of_radial:
-        splits = _splits(pairs, config.senders, SPLITS, call.count)
+        parts = splits(len(pairs), config.senders, SPLITS, call.count)
     elif of_paths:
-        splits = _splits(pairs, config.senders, PATH_SPLITS, len(paths))
+        parts = splits(len(pairs), config.senders, PATH_SPLITS, len(paths))
     else:
-        splits = triton.cdiv(len(pairs), config.senders)
+        parts = triton.cdiv(len(pairs), config.senders)
     summed = of_radial and call.form == "basis"
     # A degree without a path is not visited by any of its programs.
-    path_sums = like.new_zeros(splits, len(paths), call.channels, dtype=torch.float32) if of_paths else None
+    path_sums = like.new_zeros(parts, len(paths), call.channels, dtype=torch.float32) if of_paths else None
     for degree in range(call.couplings.degrees):
-        partials = like.new_empty(splits, call.count, call.channels, dtype=torch.float32) if summed else None
+        partials = like.new_empty(parts, call.count, call.channels, dtype=torch.float32) if summed else None
         launch(
             value_radial_kernel,
-            (splits * call.groups(config),),
+            (parts * call.groups(config),),
             config,
             **pairs.some("value", "grad_out", "weights"),
             **call.some(*BASIS, "path_weight", "g", "weight_g"),
@@ -128,7 +124,7 @@ def _of_values(call: Call, pairs: PairList, wanted: set[str]) -> dict[str, Tenso
             J=degree,
             **call.values,
             PATHS=call.couplings.paths,
-            SPLITS=splits,
+            SPLITS=parts,
             PAIRS=config.senders,
             **call.sizes(config),
             **call.radial,
@@ -183,5 +179,4 @@ def _of_geometry(call: Call, pairs: PairList, wanted: set[str]) -> dict[str, Ten
 
 
 def _chunks(runs: Segments | None) -> dict[str, Tensor | None]:
-    names = {"order": "order", "starts": "starts", "chunks": "chunks", "table_rows": "rows"}
-    return {argument: None if runs is None else getattr(runs, name) for argument, name in names.items()}
+    return dict.fromkeys(("order", "starts", "chunks", "table_rows")) if runs is None else runs.arguments
