@@ -16,12 +16,6 @@ TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 4e-2, torch.float16: 1e-2}
 Timer = Callable[[Callable[[], object]], float]
 
 
-def keys(problem: Problem, device: torch.device) -> dict[str, list[Key]]:
-    """The keys that the two passes of a call look up, "forward" and "backward"."""
-    passes = _Passes(call(problem, device), problem.dtype)
-    return {step: passes.keys(step) for step in ("forward", "backward")}
-
-
 def tune(
     problem: Problem,
     device: torch.device,
@@ -61,7 +55,7 @@ class _Passes:
 
     def __init__(self, given: Call, dtype: torch.dtype):
         self.given, self.tolerance = given, TOLERANCE[dtype]
-        with configs.override(lambda key: _rule(key)):
+        with configs.override(_rule):
             self.state = given.forward()
             self.expected = {"forward": self.state, "backward": given.backward(*self.state)}
 
@@ -103,12 +97,12 @@ def _candidates(key: Key) -> list[Config]:
 
 
 def _difference(found: Tensor, expected: Tensor) -> float:
-    """Largest difference relative to the largest element; -inf of both (lse of an empty row) is no difference."""
+    """Largest difference relative to the largest element; -inf of both (lse of an empty row) is none, NaN infinite."""
     if found.numel() == 0:
         return 0.0
     found, expected = found.float(), expected.float()
     there = found != expected
-    difference = torch.where(there, found - expected, 0.0).abs().amax()
+    difference = torch.where(there, found - expected, 0.0).abs().nan_to_num(nan=torch.inf, posinf=torch.inf).amax()
     return float(difference / expected.nan_to_num(neginf=0.0).abs().amax().clamp(min=1e-6))
 
 
