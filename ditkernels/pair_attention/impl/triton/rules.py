@@ -29,7 +29,9 @@ def rule(key: Key) -> Config:
     elif key.kernel == "weights":
         config = Config(1, 32, 1, 32, 8 if single else 4, 2)
     elif key.kernel == "features":
-        channels, config = 32, Config(1, 32, 1, 16 if single else 32, 8, 2)
+        # Of displacements, the AMD compiler keeps all axes of 32 features at once, in more registers than there are.
+        few = single or (key.form == "displacement" and key.architecture.startswith("gfx"))
+        channels, config = 32, Config(1, 32, 1, 16 if few else 32, 8, 2)
     elif key.kernel == "rows":
         config = Config(1, 32, 1, 0, 4, 2)
     else:
@@ -65,6 +67,7 @@ def candidates(key: Key) -> list[Config]:
 
 
 def key_heads(key: Key) -> int:
+    """H, the number of heads of the call."""
     return key.channels // key.width
 
 
