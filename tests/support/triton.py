@@ -12,9 +12,10 @@ from torch import Tensor
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 if importlib.util.find_spec("triton") is not None and os.environ.get("TRITON_INTERPRET") == "1":
-    from tests.support.interpreter import quicken
+    from tests.support.interpreter import guard, quicken
 
     quicken()
+    guard()
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
 
 

@@ -8,11 +8,13 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from tests.support.triton import DEVICE
+
 if importlib.util.find_spec("triton") is None:
     collect_ignore_glob = ["test_*.py"]
 
 
 @pytest.fixture(autouse=True)
 def default_device() -> Iterator[None]:
-    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+    with torch.device(DEVICE):
         yield
