@@ -8,6 +8,7 @@ from ditkernels.nn.equivariant_layer_norm import EquivariantLayerNorm
 from ditkernels.nn.equivariant_linear import EquivariantLinear
 from ditkernels.nn.initialization import truncated_normal_
 from ditkernels.nn.pair_attention import PairAttention
+from ditkernels.nn.recompute import recomputed
 from ditkernels.nn.so3_attention import SO3Attention
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "layer_norm",
     "modulate",
     "modulate_irreps",
+    "recomputed",
     "scale_irreps",
     "select_irreps",
     "truncated_normal_",

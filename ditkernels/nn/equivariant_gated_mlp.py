@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ditkernels.nn.components import scalar_index
 from ditkernels.nn.equivariant_linear import EquivariantLinear
+from ditkernels.nn.recompute import recomputed
 from ditkernels.so3 import Irreps
 
 
@@ -27,19 +28,23 @@ class EquivariantGatedMLP(nn.Module):
 
     irreps: of input, hidden layer and output; with a true scalar
     dim, hidden: channels outside and inside
+    recompute: whether the backward pass makes the hidden layer again instead of keeping it
     """
 
-    def __init__(self, irreps: Irreps | str, dim: int, hidden: int):
+    def __init__(self, irreps: Irreps | str, dim: int, hidden: int, *, recompute: bool = False):
         super().__init__()
         self.irreps = Irreps(irreps)
         scalar = scalar_index(self.irreps)
         if scalar is None:
             raise ValueError(f"irreps must hold a true scalar, whose channels are the gate, got {self.irreps}")
-        self.gate = self.irreps.slices[scalar]
+        self.gate, self.recompute = self.irreps.slices[scalar], recompute
         self.up = EquivariantLinear(self.irreps, dim, hidden)
         self.down = EquivariantLinear(self.irreps, hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (..., M, dim). Returns the same shape."""
+        return recomputed(self._layers, x) if self.recompute else self._layers(x)
+
+    def _layers(self, x: Tensor) -> Tensor:
         z = self.up(x)
         return self.down(gelu_gate(z[..., self.gate, :]) * z)

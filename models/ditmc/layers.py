@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from torch import nn
+from torch import Tensor, nn
 
-from ditkernels.nn import truncated_normal_
+from ditkernels.nn import recomputed, truncated_normal_
 
 LAYER_NORM_EPS = 1e-6
 """Epsilon of every LayerNorm; the released weights were trained with it."""
@@ -31,7 +31,12 @@ class MLP(nn.Sequential):
         inputs, hidden, outputs: widths.
         bias: whether both layers have one.
         activation: SiLU unless given.
+
+    Attributes:
+        recompute: whether the backward pass makes the hidden layer again instead of keeping it; False.
     """
+
+    recompute = False
 
     def __init__(
         self, inputs: int, hidden: int, outputs: int, *, bias: bool = True, activation: nn.Module | None = None
@@ -41,3 +46,7 @@ class MLP(nn.Sequential):
             activation if activation is not None else nn.SiLU(),
             nn.Linear(hidden, outputs, bias=bias),
         )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Inputs (..., inputs) to (..., outputs)."""
+        return recomputed(super().forward, x) if self.recompute else super().forward(x)

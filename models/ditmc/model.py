@@ -23,13 +23,23 @@ from ditkernels.models.ditmc.pair_conditioning import (
 )
 from ditkernels.models.ditmc.pairs import DirectionPairs, DisplacementPairs, Pairs, TokenPairs
 from ditkernels.models.molecule.graph import GraphBatch
-from ditkernels.nn import AdaLNZero, EquivariantAdaLNZero, EquivariantLinear, SO3Attention, truncated_normal_
+from ditkernels.nn import (
+    AdaLNZero,
+    EquivariantAdaLNZero,
+    EquivariantLinear,
+    SO3Attention,
+    recomputed,
+    truncated_normal_,
+)
 
 OWN_START = (
     *(AdaLNZero, EquivariantAdaLNZero, EquivariantLinear, SO3Attention),
     *(BondEmbedding, HopScaling, PairMaps, Readout, EquivariantReadout),
 )
 """Modules that know their initial weights better than their dense layers do."""
+
+RECOMPUTE = ("none", "hidden", "blocks")
+"""What :meth:`DiTMC.set_recompute` takes."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +90,22 @@ class DiTMC(nn.Module):
         else:
             self.blocks = nn.ModuleList(DiTBlock(width, config.heads) for _ in range(config.blocks))
             self.readout = Readout(width)
+        self.set_recompute("none")
         self.reset_parameters()
+
+    def set_recompute(self, kind: str) -> None:
+        """What the backward pass makes again instead of keeping it from the forward pass: less memory, same gradients.
+
+        ``"none"``; ``"hidden"``: the hidden layers (4 F) of the blocks' MLPs, the widest tensors with a row for each
+        atom; ``"blocks"``: all that a block computes but its result. Tensors with a row for each pair are never kept.
+
+        Raises ValueError for anything else.
+        """
+        if kind not in RECOMPUTE:
+            raise ValueError(f"recompute must be one of {', '.join(RECOMPUTE)}, got {kind!r}")
+        self.recompute_blocks = kind == "blocks"
+        for block in self.blocks:
+            block.mlp.recompute = kind == "hidden"
 
     def reset_parameters(self) -> None:
         """Initial weights as in the released model: truncated LeCun normal, zero biases and adaLN-Zero gates."""
@@ -148,7 +173,8 @@ class DiTMC(nn.Module):
         if self.config.equivariant:
             state = state.unsqueeze(-2)  # (T, 1, F): a scalar each
         for block, pair in zip(self.blocks, conditioning.pairs.descriptors(positions, condition_gate), strict=True):
-            state = block(state, condition, pair, graph.cu_seqlens, impl)
+            arguments = (state, condition, pair, graph.cu_seqlens, impl)
+            state = recomputed(block, *arguments) if self.recompute_blocks else block(*arguments)
         return self.readout(state, conditioning.nodes + time)
 
     def denoise(self, positions: Tensor, t: Tensor, conditioning: Conditioning, **options) -> Tensor:

@@ -19,7 +19,7 @@ from ditkernels.models.data.splits import keys_of_smiles_file
 from ditkernels.models.ditmc.config import DiTMCConfig
 from ditkernels.models.ditmc.examples import TrainingExamples, draw_examples
 from ditkernels.models.ditmc.flow import flow_matching_loss
-from ditkernels.models.ditmc.model import DiTMC
+from ditkernels.models.ditmc.model import RECOMPUTE, DiTMC
 from ditkernels.models.training.config import TrainingConfig, require
 from ditkernels.models.training.recipe import Progress
 from ditkernels.models.training.recipe import Recipe as AbstractRecipe
@@ -65,17 +65,21 @@ class Training(TrainingConfig):
     model:         name of a configuration (``ape-s``) or a mapping of its fields.
     batch:         budget of one micro-batch.
     time_sampling: ``uniform``, or ``late``: with probability 0.98 from Beta(1.9, 1), else uniform.
+    recompute:     what the backward pass makes again instead of keeping it, for larger batches: ``none``, ``hidden``
+                   (the hidden layers of the blocks' MLPs) or ``blocks`` (all but the result of every block).
     """
 
     model: DiTMCConfig
     data: DataConfig
     batch: BatchBudget = field(default_factory=BatchBudget)
     time_sampling: str = "uniform"
+    recompute: str = "none"
     output: str = "runs/ditmc"
 
     def __post_init__(self):
         super().__post_init__()
         require(self.time_sampling in ("uniform", "late"), "time_sampling", "uniform or late", self.time_sampling)
+        require(self.recompute in RECOMPUTE, "recompute", f"one of {', '.join(RECOMPUTE)}", self.recompute)
         require(bool(self.data.sources), "data.sources", "a list of at least one source", ())
 
 
@@ -107,7 +111,9 @@ class Recipe(AbstractRecipe):
         self.partial = config.model.self_conditioning or config.model.guidance_dropout > 0
 
     def network(self) -> DiTMC:
-        return DiTMC(self.config.model)
+        network = DiTMC(self.config.model)
+        network.set_recompute(self.config.recompute)
+        return network
 
     def examples(self, entries: np.ndarray, generator: torch.Generator) -> TrainingExamples:
         molecules = self.dataset.collate(entries)

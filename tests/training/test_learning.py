@@ -113,7 +113,15 @@ def test_validation_repeats_exactly_and_uses_kept_aside_molecules(make_trainer, 
 
 
 @pytest.mark.parametrize(
-    "changes", [{"precision": "bf16"}, {"time_sampling": "late"}, {"model": "prior"}, {"model": "velocity"}]
+    "changes",
+    [
+        {"precision": "bf16"},
+        {"time_sampling": "late"},
+        {"recompute": "hidden"},
+        {"recompute": "blocks", "precision": "bf16"},
+        {"model": "prior"},
+        {"model": "velocity"},
+    ],
 )
 def test_options_train_to_finite_losses(make_trainer, values, tmp_path, changes):
     if "model" in changes:
