@@ -10,6 +10,7 @@ A record is what the case says of itself, and for each contestant either its num
     of_floor                              the floor (the larger of both times at these rates) over the time
     error                                 largest error against float64
     peak_bytes, saving                    peak memory, and that of eager over it, in cases for it
+    pair_bytes, pair_saving               its part for each atom pair, likewise; at least a byte counts
     absent                                the reason instead of all that
 """
 
@@ -186,10 +187,14 @@ def _peaks(case: Case, device: torch.device, entrants: list[Contestant], results
             continue
         row = results.setdefault(contestant.name, {"version": contestant.version})
         row["peak_bytes"] = memory.peak_bytes(case, contestant, device)
-    eager = results["eager"]["peak_bytes"]
+        if "per-pair" in case.tags:
+            row["pair_bytes"] = memory.pair_bytes(case, contestant, device, row["peak_bytes"])
+    eager = results["eager"]
     for row in results.values():
         if "peak_bytes" in row:
-            row["saving"] = eager / row["peak_bytes"] if row["peak_bytes"] else None
+            row["saving"] = eager["peak_bytes"] / row["peak_bytes"] if row["peak_bytes"] else None
+        if "pair_bytes" in row:
+            row["pair_saving"] = eager["pair_bytes"] / max(row["pair_bytes"], 1.0)
 
 
 @contextmanager

@@ -127,13 +127,15 @@ def _threads(records: list[dict]) -> tuple[Sequence[str], list[Sequence[str]]]:
 
 
 def _memory(records: list[dict]) -> tuple[Sequence[str], list[Sequence[str]]]:
-    header = ("case", "layers", "contestant", "MB", "eager / this")
+    header = ("case", "layers", "contestant", "MB", "eager / this", "bytes per pair", "eager / this")
     rows = []
     for record in records:
         for name, row in record["results"].items():
             if "peak_bytes" in row:
                 what = f"{record['operator']}, {label(record)}"
-                numbers = (f"{row['peak_bytes'] / 1e6:.1f}", _digits(row.get("saving")))
+                numbers = [f"{row['peak_bytes'] / 1e6:.1f}", _digits(row.get("saving"))]
+                pair = row.get("pair_bytes")
+                numbers += [MISSING if pair is None else f"{pair:.0f}", _digits(row.get("pair_saving"))]
                 rows.append((what, str(record["layers"]), _name(record, name), *numbers))
     return header, rows
 

@@ -65,16 +65,24 @@ def _cpu() -> list[Target]:
         found.append(Target(f"peak memory of 6 layers, {form}, 4x100, eager / ours", least, case, _own("saving")))
     case = "so3 basis L=1 C128 x6 4x100 forward+backward float32"
     found.append(Target("peak memory of 6 layers, so3 basis, 4x100, eager / ours", 20, case, _own("saving")))
+    for name in ("ape-b", "rpe-b", "pe3-b"):
+        text = f"peak memory per pair of a training step, {name}, 1x100, eager / ours"
+        found.append(Target(text, 20, f"training {name} 1x100 step float32", _own("pair_saving")))
     for form in ("basis", "dense"):
         for irreps in ("L=1", "L=2"):
             for channels in (128, 256):
                 case = f"so3 {form} {irreps} C{channels} 4x44 forward+backward float32"
                 text = f"so3 {form} forward + backward, {irreps}, C = {channels}, 4x44, against e3nn's fastest mode"
                 found.append(Target(text, 50, case, _over("e3nn")))
-    for name, least, opponent in (("ape-b", 15, "released"), ("rpe-b", 4, "released"), ("pe3-b", 10, "eager")):
+    for name, batch, least, opponent in (
+        ("ape-b", "16x44", 15, "released"),
+        ("ape-b", "4x181", 30, "released"),
+        ("rpe-b", "16x44", 4, "released"),
+        ("pe3-b", "16x44", 10, "eager"),
+    ):
         against = {"released": "the released form", "eager": "the reference path"}[opponent]
-        text = f"sampling {name}, 16x44, 50 steps, against {against}"
-        found.append(Target(text, least, f"sampling {name} 16x44 50 steps float32", _over(opponent)))
+        text = f"sampling {name}, {batch}, 50 steps, against {against}"
+        found.append(Target(text, least, f"sampling {name} {batch} 50 steps float32", _over(opponent)))
     return found
 
 

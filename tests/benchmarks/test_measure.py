@@ -133,6 +133,21 @@ def test_peak_memory_sees_what_a_run_needs():
     assert gradient < peaks[0] < 2 * gradient < peaks[1]
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(memory.why_not(CPU) is not None, reason="reads /proc")
+def test_memory_per_pair_leaves_out_what_there_is_for_each_atom():
+    """The gradient of the pair tensor is 1 kB for each pair; what is made of the tokens is in both batches."""
+    from benchmarks.cases import named
+    from benchmarks.contestants import named as contestant_named
+
+    case, cpu = named("pair dense 16x44 forward+backward float32"), contestant_named("cpu", CPU)
+    peak = memory.peak_bytes(case, cpu, CPU)
+    found = memory.pair_bytes(case, cpu, CPU, peak)
+    few = memory.resized(case, memory.SMALL)
+    assert set(few.lengths) == {memory.SMALL} and few.atoms <= case.atoms < few.atoms + memory.SMALL
+    assert 0.97 * case.channels * 4 < found < min(1.03 * case.channels * 4, peak / case.pairs)
+
+
 def test_environment_names_device_and_versions():
     found = environment(CPU)
     assert found["torch"] == torch.__version__ and found["threads"] == torch.get_num_threads()

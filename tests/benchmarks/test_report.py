@@ -86,6 +86,18 @@ MEMORY = record(
         "eager": {"version": "torch 2.13", "peak_bytes": 3e8, "saving": 1.0},
     },
 )
+TRAINING = record(
+    "training ape-b 1x100 step float32",
+    "training",
+    form="ape-b",
+    batch="1x100",
+    direction="step",
+    results={
+        "cpu": {"version": "ditkernels 0.1.0", "peak_bytes": 5e6, "saving": 2.0, "pair_bytes": 100.0}
+        | {"pair_saving": 25.0},
+        "eager": {"version": "torch 2.13", "peak_bytes": 1e7, "saving": 1.0, "pair_bytes": 2500.0, "pair_saving": 1.0},
+    },
+)
 SAMPLING = record(
     "sampling pe3-b 16x44 50 steps float32",
     "sampling",
@@ -99,7 +111,7 @@ SAMPLING = record(
         "released": {"absent": "PE(3) has no such form here"},
     },
 )
-FOUND = results.merged({"runs": {}, "cases": []}, RUN, [PAIR, SO3, MEMORY, SAMPLING])
+FOUND = results.merged({"runs": {}, "cases": []}, RUN, [PAIR, SO3, MEMORY, TRAINING, SAMPLING])
 MARKED = (
     "# A\n<!-- benchmarks:begin -->\nold\n<!-- benchmarks:end -->\nB\n<!-- quality:begin -->\n<!-- quality:end -->\n"
     "<!-- molecules:begin -->\n<!-- molecules:end -->\n"
@@ -120,7 +132,9 @@ def test_a_line_for_each_contestant_and_a_reason_for_each_who_is_absent():
     assert f"| all of these cases | flex, additive bias | not measured: {LEFT_OUT} |" in text
     assert "| all of these cases | cuequivariance | not measured: its kernels need a GPU |" in as_markdown(so3)
     assert "released | not measured: PE(3) has no such form here" in as_markdown(sampling)
-    assert "| pair_attention, table, 4×100, forward, float32 | 6 | **cpu** | 10.0 | 30.0 |" in as_markdown(memory)
+    text = as_markdown(memory)
+    assert "| pair_attention, table, 4×100, forward, float32 | 6 | **cpu** | 10.0 | 30.0 | – | – |" in text
+    assert "| training, ape-b, 1×100, float32 | 1 | **cpu** | 5.0 | 2.00 | 100 | 25.0 |" in text
     assert "**" not in as_text(pair) and len({len(line.rstrip()) > 0 for line in as_text(targets).splitlines()}) == 1
 
 
@@ -147,6 +161,7 @@ def test_targets_stand_beside_the_measured_values():
     assert lines["dense forward, 4x100, against torch.compile"] == ["≥ 1.5×", "1.25×", "no"]
     assert lines["dense forward, 4x100, share of the read bandwidth"] == ["≥ 0.8", "0.33", "no"]
     assert lines["peak memory of 6 layers, table, 4x100, eager / ours"] == ["≥ 20×", "30.00×", "yes"]
+    assert lines["peak memory per pair of a training step, ape-b, 1x100, eager / ours"] == ["≥ 20×", "25.00×", "yes"]
     assert lines["sampling pe3-b, 16x44, 50 steps, against the reference path"] == ["≥ 10×", "9.00×", "no"]
     assert lines["dense forward, 16x44, against eager"] == ["≥ 10×", "–", "not measured"]
     on_gpu = results.merged({"runs": {}, "cases": []}, RUN | {"cuda": "13.0"}, [PAIR])
@@ -178,7 +193,7 @@ def test_a_new_run_replaces_what_it_measured(tmp_path):
     path = tmp_path / "cpu-x.json"
     results.save(path, found)
     assert results.load(path) == found
-    gone = results.merged(found, RUN | {"time": "06:00"}, [PAIR, SO3, MEMORY, SAMPLING])
+    gone = results.merged(found, RUN | {"time": "06:00"}, [PAIR, SO3, MEMORY, TRAINING, SAMPLING])
     assert set(gone["runs"]) == {"2026-01-02 06:00"}
 
 
