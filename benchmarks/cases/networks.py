@@ -170,7 +170,10 @@ def _training(case: Case, parts: Parts) -> Work:
 
 
 def sampling(case: Case, device: torch.device) -> Work:
-    """STEPS Euler steps for copies of one molecule, conditioning included; on a CPU a few are timed and scaled."""
+    """STEPS Euler steps for copies of one molecule, conditioning included; on a CPU a few are timed and scaled.
+
+    With the direction "50 steps, cuda graph" our back-ends replay a graph.
+    """
     return _sampling(case, Parts.of(case, device, same=True))
 
 
@@ -179,6 +182,7 @@ def _sampling(case: Case, parts: Parts) -> Work:
 
     def call(impl: str, cu_seqlens: None) -> OwnTime | tuple[Tensor]:
         model, impl = parts.form(impl)
+        cuda_graph = case.direction.endswith("cuda graph") and impl != "reference"
         stamps = [time.perf_counter()]
         with precision(case, parts.start.device):
             positions = sample(
@@ -187,6 +191,7 @@ def _sampling(case: Case, parts: Parts) -> Work:
                 parts.start,
                 steps=TIMED_STEPS + 1 if scaled else STEPS,
                 impl=impl,
+                cuda_graph=cuda_graph,
                 callback=lambda *_: stamps.append(time.perf_counter()),
             )
         if not scaled:
@@ -230,6 +235,7 @@ def cases() -> list[Case]:
             _case("training", name, DRUGS[:4], "step", training, core | memory, batch="drugs4"),
             _case("training", name, equal(1, 100), "step", training, memory_only | {"per-pair"}),
             _case("sampling", name, equal(16, 44), "50 steps", sampling, core),
+            _case("sampling", name, equal(16, 44), "50 steps, cuda graph", sampling, only),
         ]
         if name == "ape-b":  # the largest of the drugs; full selection only, as the released form takes its time
             found.append(_case("sampling", name, equal(4, 181), "50 steps", sampling, frozenset()))

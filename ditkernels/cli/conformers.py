@@ -67,6 +67,7 @@ from ditkernels.cli.outputs import SOME_FAILED, check_output, weights_digest
 )
 @click.option("--device", default=None, metavar="cpu|cuda", help="Where to run.  [default: the GPU where there is one]")
 @click.option("--impl", default="auto", show_default=True, metavar="NAME", help="Back-end of the attention.")
+@click.option("--cuda-graph", is_flag=True, help="Replay CUDA graphs (on a GPU; not yet run on one).")
 @click.option("--smiles-column", default=None, metavar="NAME", help="SMILES column of CSV input.  [default: smiles]")
 @click.option("--title-column", default=None, metavar="NAME", help="Title column of CSV input.")
 @click.option(
@@ -89,6 +90,7 @@ def command(
     model: str,
     device: str | None,
     impl: str,
+    cuda_graph: bool,
     smiles_column: str | None,
     title_column: str | None,
     max_pairs_per_batch: int | None,
@@ -146,7 +148,8 @@ def command(
             },
             [] if from_stdin else [Path(name) for name in inputs if Path(name).is_file()],
         )
-        pipeline = ConformerPipeline(network_sampler(network, options, impl), options, network.config.layout)
+        sampler = network_sampler(network, options, impl, cuda_graph)
+        pipeline = ConformerPipeline(sampler, options, network.config.layout)
         job = ConformerJob(
             pipeline, output, failures, identity, model_name=Path(model).name, seed=options.seed, resume=resume
         )

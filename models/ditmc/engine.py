@@ -116,16 +116,21 @@ class Engine:
             self.index = atom - graph.cu_seqlens[graph.molecule]
 
     @torch.inference_mode()
-    def denoise(self, positions: Tensor, t: float, *, x1_previous: Tensor | None = None, gate: float = 1.0) -> Tensor:
-        """What :meth:`DiTMC.denoise` returns for the same arguments, with one time t for all molecules."""
-        output = self.predict(positions, t, x1_previous, gate)
-        times = positions.new_full((self.graph.num_molecules,), t)
-        return self.model.estimate(positions, times, output, self.graph)
+    def denoise(
+        self, positions: Tensor, t: float | Tensor, *, x1_previous: Tensor | None = None, gate: float = 1.0
+    ) -> Tensor:
+        """What :meth:`DiTMC.denoise` returns for the same arguments, with one time t for all molecules: a number, or a
+        tensor (1,), which a CUDA graph reads at every replay.
+        """
+        time = t if isinstance(t, Tensor) else positions.new_full((1,), t)
+        output = self.predict(positions, time, x1_previous, gate)
+        return self.model.estimate(positions, time.expand(self.graph.num_molecules), output, self.graph)
 
-    def predict(self, positions: Tensor, t: float, x1_previous: Tensor | None, gate: float) -> Tensor:
+    def predict(self, positions: Tensor, t: Tensor, x1_previous: Tensor | None, gate: float) -> Tensor:
+        """The bare network output (T, 3) at a time t (1,), see :meth:`DiTMC.predict`."""
         model, graph = self.model, self.graph
         positions = center(positions, graph)
-        self._modulate(t, gate, positions)
+        self._modulate(t, gate)
         embedded = model.atom_embedding(graph.atomic_numbers, positions, x1_previous, self.index)
         state = self._buffer("state", 1, embedded.shape[-1])
         state.copy_(embedded.unsqueeze(1))
@@ -140,10 +145,10 @@ class Engine:
             state, x = self._block(block, after, state, x, pair)
         return self._readout(state, x)
 
-    def _modulate(self, t: float, gate: float, positions: Tensor) -> None:
+    def _modulate(self, t: Tensor, gate: float) -> None:
         """Fill the table of modulations: one row per atom of the distinct molecules."""
         model = self.model
-        time = model.time_embedding(positions.new_full((1,), t))
+        time = model.time_embedding(t)
         condition = torch.add(time, self.nodes, alpha=gate)
         unit = F.layer_norm(condition, condition.shape[-1:], eps=LAYER_NORM_EPS)
         for block in self.blocks:

@@ -48,6 +48,7 @@ def generate_conformers(
     largest_fragment: bool = False,
     device: str | None = None,
     impl: str = "auto",
+    cuda_graph: bool = False,
     sampler: Sampler | None = None,
 ) -> list[Chem.Mol]:
     """Samples `n` conformers for each of `smiles`: a SMILES, an RDKit molecule, or a sequence of these.
@@ -59,8 +60,8 @@ def generate_conformers(
     `seed`, on its position in the input and on the options.
 
     The options are those of `GenerationOptions`; `model` is a name, a folder or a network; `prior` None takes the
-    network's own; `device` None takes the GPU where there is one; `impl` is the back-end of the attention. A
-    `sampler` replaces the network ("drugs" layout).
+    network's own; `device` None takes the GPU where there is one; `impl` is the back-end of the attention;
+    `cuda_graph` replays CUDA graphs on a GPU (not yet run on one). A `sampler` replaces the network ("drugs" layout).
 
     Raises:
         GenerationError: a molecule could not be read, is not supported, or got no conformer at all; carries the others.
@@ -88,7 +89,7 @@ def generate_conformers(
     if network is not None:
         if not isinstance(model, DiTMC) or device is not None:
             network = network.to(choose_device(device))
-        sampler = network_sampler(network, options, impl)
+        sampler = network_sampler(network, options, impl, cuda_graph)
     inputs = [smiles] if isinstance(smiles, (str, Chem.Mol)) else list(smiles)
     records = (Record(index, str(index + 1), _title(item, index), item) for index, item in enumerate(inputs))
     layout = network.config.layout if network is not None else "drugs"

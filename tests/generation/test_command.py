@@ -134,6 +134,7 @@ def test_options_run(tmp_path, model, options):
     (["C", "--grid", "cosine"], "grid must be one of uniform, log"),
     (["C", "--model", "absent"], "model 'absent'"),
     (["C", "--device", "abacus"], "unknown device 'abacus'"),
+    (["C", "--device", "cpu", "--cuda-graph"], "cuda_graph needs the network on a GPU, and it is on cpu"),
     (["-", "--resume"], "not standard input"),
     (["C", "--resume", "--overwrite"], "exclude each other"),
     (["C", "--failures", "out.sdf"], "--failures names the output file"),
