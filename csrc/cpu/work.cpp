@@ -10,17 +10,15 @@ namespace ditkernels {
 
 namespace {
 
-constexpr int64_t kReceivers[] = {128, 64, 32};
 constexpr int64_t kGroups = 64;
 
 }  // namespace
 
-std::vector<Chunk> split(const Batch& batch, int64_t enough) {
-  int64_t receivers = 0;
-  for (int64_t most : kReceivers) {
-    receivers = most;
+std::vector<Chunk> split(const Batch& batch, int64_t enough, int64_t most) {
+  int64_t receivers = most;
+  for (; receivers > 32; receivers /= 2) {
     int64_t count = 0;
-    for (int64_t b = 0; b < batch.molecules; ++b) count += (batch.lengths[b] + most - 1) / most;
+    for (int64_t b = 0; b < batch.molecules; ++b) count += (batch.lengths[b] + receivers - 1) / receivers;
     if (count >= enough) break;
   }
   std::vector<Chunk> chunks;

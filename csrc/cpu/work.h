@@ -14,9 +14,9 @@ struct Chunk {
   int64_t molecule, first, rows;
 };
 
-// Splits every molecule into chunks of nearly equal size, in molecule order: of at most 128 receivers, or of 64 or 32
-// where the batch would have fewer than `enough` chunks to share between cores.
-std::vector<Chunk> split(const Batch&, int64_t enough);
+// Splits every molecule into chunks of nearly equal size, in molecule order: of at most `most` receivers (a power of 2),
+// or of half as many, down to 32, while the batch would have fewer than `enough` chunks to share between cores.
+std::vector<Chunk> split(const Batch&, int64_t enough, int64_t most = 128);
 
 // Cuts the chunks into at most 64 consecutive groups of similar cost, of about `pairs_each` pairs or more. Returns the
 // first chunk of every group, closed by chunks.size().

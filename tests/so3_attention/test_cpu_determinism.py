@@ -47,13 +47,14 @@ def test_twenty_runs_on_two_threads(restore_threads, irreps, radial):
         assert all(torch.equal(again_gradients[name], gradients[name]) for name in gradients)
 
 
+@pytest.mark.parametrize("sizes", [[40, 11, 40, 17, 33], [150, 3, 5, 1]], ids=["small", "large"])
 @pytest.mark.parametrize("symmetric", [True, False])
 @FORMS
-def test_a_molecule_does_not_depend_on_its_batch(irreps, radial, symmetric):
+def test_a_molecule_does_not_depend_on_its_batch(irreps, radial, symmetric, sizes):
     """Alone or beside others a molecule's output has equal bits: also where the batch decides that both directions of
     a pair share their radial weights (molecules in one piece) or do not (a single molecule is split).
     """
-    batch = make_batch(irreps, radial, [40, 11, 40, 17, 33], width=8, dtype=torch.float32)
+    batch = make_batch(irreps, radial, sizes, width=8, dtype=torch.float32)
     if symmetric and radial != "dense":
         batch = symmetric_index(batch)
-    assert torch.equal(batch.molecule(0).run("cpu"), batch.run("cpu")[:40])
+    assert torch.equal(batch.molecule(0).run("cpu"), batch.run("cpu")[: sizes[0]])

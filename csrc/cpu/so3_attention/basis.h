@@ -3,14 +3,15 @@
 //
 //   rho_J = phi scaling_J,   a = rho_0 W_a,   g_J = rho_J W_gJ         (rows of a tile, one head at a time, by gemm.h)
 //
-// The forward visits the tiles twice: all logits, then, with the softmax known, all values. The backward recomputes p
-// from lse, so that once is enough:
+// The forward adds up p v relative to the largest logit of the tiles up to now. The backward recomputes p from lse:
 //   dW_a += rho_0^T da,   dW_gJ += rho_J^T dg_J,   drho_0 = da W_a^T + ...,   drho_J = dg_J W_gJ^T,
 //   dscaling_J += drho_J phi,   dr = sum_J drho_J scaling_J dphi/dr.
-// Nothing larger than a tile exists per pair, but for logits (receivers, H, senders) in the forward.
+// Nothing larger than a tile exists per pair.
 #pragma once
 
-#include "../gemm.h"
+#include <limits>
+
+#include "banded.h"
 #include "radial_functions.h"
 #include "tiles.h"
 
@@ -18,15 +19,18 @@ namespace {
 
 template <class T>
 struct So3BasisScratch {
-  T *key, *value, *grad_key, *grad_value;  // (C / W, size, M, W)
+  So3Tokens<T> tokens;
   Tile tile;
-  T* logit;                 // (rows, H, stride), of the item; forward only
+  // Forward, of the item: sums over the tiles up to now.
+  Softmax<T>* softmax;  // (H, rows)
+  T* out;               // (H, rows, outputs, D), relative to the maximum up to now
   // Of a tile's rows and pairs, kTilePairs of either.
   double* vector;           // (rows, 4): direction, distance
   T* row_harmonics;         // (filters, rows)
   T *harmonics, *weighted;  // (filters, pairs): Y, p Y
   double *function, *function_slope;  // (K), of one row
   T *phi, *slope;           // (rows, K)
+  Bands bands;              // of phi
   T *rho, *grad_rho;        // (degrees, rows, K); rho is phi without scaling
   T *a, *g, *grad_a, *grad_g;  // (rows, irreps * D), (degrees, rows, D), of one head
   T* packed_rho;            // (degrees) packed as transposed left factors
@@ -42,11 +46,10 @@ template <class T, int W>
 int64_t lay_out(So3BasisScratch<T>& s, char* base, const Problem& problem, const Item& item, const So3Shape& shape,
                 const So3Basis& basis, bool backward) {
   Carver carver(base);
-  const int64_t C = problem.channels, D = problem.dim, K = basis.count, P = kTilePairs, J = shape.degrees;
+  const int64_t D = problem.dim, K = basis.count, P = kTilePairs, J = shape.degrees;
   const int64_t product = shape.filters * shape.values * W;
   s = {};
-  s.key = carver.take<T>(item.size * shape.qk * C);
-  s.value = carver.take<T>(item.size * shape.values * C);
+  lay_out(s.tokens, carver, problem, item, shape, backward);
   lay_out(s.tile, carver, item);
   s.vector = carver.take<double>(P * 4);
   s.row_harmonics = carver.take<T>(shape.filters * P);
@@ -54,6 +57,7 @@ int64_t lay_out(So3BasisScratch<T>& s, char* base, const Problem& problem, const
   s.weighted = carver.take<T>(shape.filters * P);
   s.function = carver.take<double>(K);
   s.phi = carver.take<T>(P * K);
+  lay_out<T>(s.bands, carver, P, K);
   s.rho = basis.scaling ? carver.take<T>(J * P * K) : s.phi;
   s.a = carver.take<T>(P * shape.irreps * D);
   s.g = carver.take<T>(J * P * D);
@@ -61,11 +65,10 @@ int64_t lay_out(So3BasisScratch<T>& s, char* base, const Problem& problem, const
   s.p = carver.take<T>(kBlock);
   s.product = carver.take<T>(product);
   if (!backward) {
-    s.logit = carver.take<T>(item.rows * problem.heads * item.stride);
+    s.softmax = carver.take<Softmax<T>>(problem.heads * item.rows);
+    s.out = carver.take<T>(item.rows * shape.outputs * problem.channels);
     return carver.used();
   }
-  s.grad_key = carver.take<T>(item.size * shape.qk * C);
-  s.grad_value = carver.take<T>(item.size * shape.values * C);
   s.function_slope = carver.take<double>(K);
   s.slope = carver.take<T>(P * K);
   s.grad_rho = carver.take<T>(J * P * K);
@@ -79,25 +82,57 @@ int64_t lay_out(So3BasisScratch<T>& s, char* base, const Problem& problem, const
   return carver.used();
 }
 
-// Distances, phi (and its slope) and the first `degrees` of rho of a tile's rows.
+inline double largest(int64_t count, const double* x) {
+  constexpr int W = kRegisterBytes / sizeof(double);
+  Vec<double, W> most{};
+  int64_t i = 0;
+  for (; i + W <= count; i += W) {
+    const Vec<double, W> y = load<double, W>(x + i), size = y < 0 ? -y : y;
+    most = size > most ? size : most;
+  }
+  double result = max_lanes<double, W>(most);
+  for (; i < count; ++i) result = std::fabs(x[i]) > result ? std::fabs(x[i]) : result;
+  return result;
+}
+
+// phi of row i from the functions in double, and its band. What is left out beside the band is together less than half
+// a unit in the last place of the largest function.
+template <class T>
+void store_band(const So3BasisScratch<T>& s, int64_t i, int64_t K) {
+  const double* f = s.function;
+  const double most = largest(K, f);
+  const double least = most * static_cast<double>(std::numeric_limits<T>::epsilon()) / (4 * static_cast<double>(K));
+  int64_t begin = 0, end = K;
+  while (begin < K && std::fabs(f[begin]) <= least) ++begin;
+  while (end > begin && std::fabs(f[end - 1]) <= least) --end;
+  s.bands.begin[i] = static_cast<int32_t>(begin);
+  s.bands.end[i] = static_cast<int32_t>(end);
+  T* phi = s.phi + i * K;
+  zero(phi, begin);
+  for (int64_t k = begin; k < end; ++k) phi[k] = static_cast<T>(f[k]);
+  zero(phi + end, K - end);
+}
+
+// Distances, phi (its bands and its slope) and rho of a tile's rows.
 template <class T>
 void radial_rows(const So3BasisScratch<T>& s, const Tile& tile, const Item& item, const So3Shape& shape,
-                 const So3Basis& basis, int64_t degrees, bool slope) {
+                 const So3Basis& basis, bool slope) {
   const int64_t K = basis.count;
   const T* positions = static_cast<const T*>(shape.positions) + item.token * 3;
   for (int64_t i = 0; i < tile.rows; ++i) {
     direction(positions + tile.from[i] * 3, positions + tile.to[i] * 3, s.vector + i * 4);
     radial_functions(basis, s.vector[i * 4 + 3], s.function, slope ? s.function_slope : nullptr);
-    T* phi = s.phi + i * K;
-    for (int64_t k = 0; k < K; ++k) phi[k] = static_cast<T>(s.function[k]);
+    store_band(s, i, K);
     for (int64_t k = 0; slope && k < K; ++k) s.slope[i * K + k] = static_cast<T>(s.function_slope[k]);
     if (!basis.scaling) continue;
-    const T* scaling = static_cast<const T*>(basis.scaling) + basis.row[tile.table[i]] * shape.degrees * K;
-    for (int64_t J = 0; J < degrees; ++J) {
+    const T *phi = s.phi + i * K,
+            *scaling = static_cast<const T*>(basis.scaling) + basis.row[tile.table[i]] * shape.degrees * K;
+    for (int64_t J = 0; J < shape.degrees; ++J) {
       T* rho = s.rho + (J * kTilePairs + i) * K;
       for (int64_t k = 0; k < K; ++k) rho[k] = phi[k] * scaling[J * K + k];
     }
   }
+  sort_bands<T>(s.bands, tile.rows, K);
 }
 
 // Harmonics of the rows, and from them those of the pairs: Y_J(-u) = (-1)^J Y_J(u).
@@ -122,8 +157,8 @@ template <class T>
 void project_a(const So3BasisScratch<T>& s, const Tile& tile, const Problem& problem, const So3Shape& shape,
                const So3Basis& basis, int64_t h) {
   const int64_t K = basis.count, A = shape.irreps * problem.dim;
-  gemm<T, false>(tile.rows, A, K, rho_of(s, basis, 0),
-                 static_cast<const T*>(basis.packed_a) + h * packed_size<T>(K, A), s.a);
+  banded_product<T>(s.bands, tile.rows, A, K, rho_of(s, basis, 0),
+                    static_cast<const T*>(basis.packed_a) + h * packed_size<T>(K, A), s.a);
 }
 
 template <class T>
@@ -131,74 +166,80 @@ void project_g(const So3BasisScratch<T>& s, const Tile& tile, const Problem& pro
                const So3Basis& basis, int64_t h) {
   const int64_t K = basis.count, D = problem.dim;
   for (int64_t J = 0; J < shape.degrees; ++J)
-    gemm<T, false>(tile.rows, D, K, rho_of(s, basis, J),
-                   static_cast<const T*>(basis.packed_g) + (h * shape.degrees + J) * packed_size<T>(K, D),
-                   s.g + J * kTilePairs * D);
+    banded_product<T>(s.bands, tile.rows, D, K, rho_of(s, basis, J),
+                      static_cast<const T*>(basis.packed_g) + (h * shape.degrees + J) * packed_size<T>(K, D),
+                      s.g + J * kTilePairs * D);
+}
+
+// a and g of a tile and head, or their gradients.
+template <class T>
+Radial<T> tile_a(T* a, const Problem& problem, const So3Shape& shape) {
+  return {a, shape.irreps * problem.dim, problem.dim};
 }
 
 template <class T>
-Radial<T> tile_radial(T* a, T* g, const Problem& problem, const So3Shape& shape) {
-  const int64_t D = problem.dim;
-  return {a, g, shape.irreps * D, D, D, kTilePairs * D};
+Radial<T> tile_g(T* g, const Problem& problem, int64_t channel) {
+  return {g ? g + channel : nullptr, problem.dim, kTilePairs * problem.dim};
 }
 
+// Logits of one head and receiver.
 template <class T, int W>
-void start_basis(const So3BasisScratch<T>& s, const Problem& problem, const Item& item, const So3Shape& shape) {
-  const int64_t C = problem.channels;
-  pack_components<T, W>(item.size * shape.qk, C, static_cast<const T*>(problem.key) + item.token * shape.qk * C, s.key);
-  pack_components<T, W>(item.size * shape.values, C,
-                        static_cast<const T*>(problem.value) + item.token * shape.values * C, s.value);
+void tile_logits(const So3BasisScratch<T>& s, const Problem& problem, const Item& item, const So3Shape& shape,
+                 const TileReceiver& x, const Senders& list, int64_t h, T* logit) {
+  const int64_t D = problem.dim, size = shape.qk * D;
+  wide_logits<T, W, false>(shape, 1, D, s.tokens.query + (h * item.rows + x.number) * size, 0,
+                    s.tokens.key + h * item.size * size, 0, list, tile_a(s.a, problem, shape), s.wide, 0);
+  sum_rows<T, W>(x.count, s.wide, logit);
 }
 
 template <class T, int W>
 void so3_basis_forward_item(So3BasisScratch<T>& s, const Problem& problem, const Item& item, const ItemBias& bias,
                             const So3Shape& shape, const So3Basis& basis) {
-  const int64_t C = problem.channels, D = problem.dim, H = problem.heads, stride = item.stride;
-  const Radial<T> radial = tile_radial(s.a, s.g, problem, shape);
-  const int64_t token = item.token + item.first;
-  const T* query = static_cast<const T*>(problem.query) + token * shape.qk * C;
-  T *out = static_cast<T*>(problem.out) + token * shape.outputs * C, *lse = static_cast<T*>(problem.lse) + token * H;
-  start_basis<T, W>(s, problem, item, shape);
+  const int64_t C = problem.channels, D = problem.dim, H = problem.heads, size = shape.outputs * D;
+  pack_tokens<T, W>(s.tokens, problem, item, shape);
+  zero(s.out, item.rows * shape.outputs * C);
+  for (int64_t i = 0; i < H * item.rows; ++i) s.softmax[i] = {-INFINITY, T(0)};
   for_tiles(s.tile, item, [&](const Tile& tile) {
-    radial_rows(s, tile, item, shape, basis, 1, false);
-    for (int64_t h = 0; h < H; ++h) {
-      project_a(s, tile, problem, shape, basis, h);
-      for (int64_t i = 0; i < tile.receivers; ++i) {
-        const TileReceiver& x = tile.receiver[i];
-        head_logits<T, W>(problem, shape, item.size, h, s.key, query + x.number * shape.qk * C,
-                          {x.count, tile.sender + x.first, tile.row + x.first}, radial, s.wide,
-                          s.logit + (x.number * H + h) * stride + x.slot);
-      }
-    }
-  });
-  zero(out, item.rows * shape.outputs * C);
-  for (int64_t r = 0; r < item.rows; ++r) {
-    for (int64_t h = 0; h < H; ++h) {
-      T* row = s.logit + (r * H + h) * stride;
-      if (bias.bias) add_row(row, static_cast<const T*>(bias.bias) + (r * H + h) * stride, item.count[r]);
-      if (!normalize(item.count[r], padded_count(item.count[r]), row, lse + r * H + h)) zero(row, item.count[r]);
-    }
-  }
-  for_tiles(s.tile, item, [&](const Tile& tile) {
-    radial_rows(s, tile, item, shape, basis, shape.degrees, false);
+    radial_rows(s, tile, item, shape, basis, false);
     pair_harmonics(s, tile, shape);
     for (int64_t h = 0; h < H; ++h) {
+      project_a(s, tile, problem, shape, basis, h);
       project_g(s, tile, problem, shape, basis, h);
       for (int64_t i = 0; i < tile.receivers; ++i) {
         const TileReceiver& x = tile.receiver[i];
         const Senders list{x.count, tile.sender + x.first, tile.row + x.first};
-        weight_harmonics(x.count, kTilePairs, shape.filters, s.harmonics + x.first,
-                         s.logit + (x.number * H + h) * stride + x.slot, s.weighted);
-        for (int64_t b = 0; b < D / W; ++b) {
-          const int64_t channel = h * D + b * W;
-          products<T, W>(shape, s.value + channel * item.size * shape.values, list, s.weighted, kTilePairs, radial,
-                         b * W, s.product);
-          add_couplings<T, W>(shape, C, static_cast<const T*>(shape.path_weight) + channel, s.product,
-                              out + x.number * shape.outputs * C + channel);
+        const int64_t padded = padded_count(x.count);
+        tile_logits<T, W>(s, problem, item, shape, x, list, h, s.p);
+        if (bias.bias)
+          add_row(s.p, static_cast<const T*>(bias.bias) + (x.number * H + h) * item.stride + x.slot, x.count);
+        for (int64_t e = x.count; e < padded; ++e) s.p[e] = s.p[x.count - 1];
+        Softmax<T>& sums = s.softmax[h * item.rows + x.number];
+        const Softmax<T> here = softmax_row<T>(x.count, padded, sums.max, s.p);
+        if (here.max == -INFINITY) continue;
+        const T factor = std::exp(sums.max - here.max);  // 0 in the first tile
+        sums = {here.max, sums.sum * factor + here.sum};
+        weight_harmonics(x.count, kTilePairs, shape.filters, s.harmonics + x.first, s.p, s.weighted);
+        T* out = s.out + (h * item.rows + x.number) * size;
+        for (int64_t d = 0; d < D; d += W) {
+          const int64_t channel = h * D + d;
+          products<T, W>(shape, s.tokens.value + channel * item.size * shape.values, list, s.weighted, kTilePairs,
+                         tile_g(s.g, problem, d), s.product);
+          add_couplings<T, W>(shape, D, s.tokens.coupling + channel * shape.couplings, s.product, factor, out + d);
         }
       }
     }
   });
+  T *out = static_cast<T*>(problem.out) + (item.token + item.first) * shape.outputs * C,
+    *lse = static_cast<T*>(problem.lse) + (item.token + item.first) * H;
+  for (int64_t h = 0; h < H; ++h) {
+    for (int64_t r = 0; r < item.rows; ++r) {
+      const Softmax<T>& sums = s.softmax[h * item.rows + r];
+      const bool none = sums.max == -INFINITY;
+      lse[r * H + h] = none ? -INFINITY : sums.max + std::log(sums.sum);
+      unpack_channels<T, W>(shape.outputs, D, D, none ? T(0) : T(1) / sums.sum, s.out + (h * item.rows + r) * size,
+                            C, out + r * shape.outputs * C + h * D);
+    }
+  }
 }
 
 // From the gradients of a and g of a head to those of the weights and of rho.
@@ -275,30 +316,23 @@ void so3_basis_backward_item(So3BasisScratch<T>& s, const Problem& problem, cons
                              const So3Shape& shape, const So3Basis& basis, const So3Grad& grad) {
   const int64_t C = problem.channels, D = problem.dim, H = problem.heads, stride = item.stride, K = basis.count;
   const bool rho = basis.grad_scaling || grad.positions, weights = basis.grad_a || basis.grad_g;
-  const T scale = static_cast<T>(problem.scale);
-  const Radial<T> radial = tile_radial(s.a, s.g, problem, shape),
-                  to = tile_radial(rho || weights ? s.grad_a : nullptr, rho || weights ? s.grad_g : nullptr, problem,
-                                   shape);
+  const bool to_radial = rho || weights;
+  T *grad_a = to_radial ? s.grad_a : nullptr, *grad_g = to_radial ? s.grad_g : nullptr;
   const int64_t token = item.token + item.first;
-  const T *query = static_cast<const T*>(problem.query) + token * shape.qk * C,
-          *out = static_cast<const T*>(problem.out) + token * shape.outputs * C,
+  const T *out = static_cast<const T*>(problem.out) + token * shape.outputs * C,
           *grad_out = static_cast<const T*>(problem.grad_out) + token * shape.outputs * C,
           *lse = static_cast<const T*>(problem.lse) + token * H;
-  T *grad_query = static_cast<T*>(problem.grad_query) + token * shape.qk * C,
-    *wide_y = grad.positions ? s.wide_y : nullptr, *positions = static_cast<T*>(grad.positions);
-  start_basis<T, W>(s, problem, item, shape);
-  zero(grad_query, item.rows * shape.qk * C);
-  zero(s.grad_key, item.size * shape.qk * C);
-  zero(s.grad_value, item.size * shape.values * C);
+  T *wide_y = grad.positions ? s.wide_y : nullptr, *positions = static_cast<T*>(grad.positions);
+  pack_tokens<T, W>(s.tokens, problem, item, shape);
   if (positions) zero(positions, item.size * 3);
 
   // One head of one receiver in a tile.
   const auto receiver = [&](const Tile& tile, const TileReceiver& x, int64_t h) {
     const Senders list{x.count, tile.sender + x.first, tile.row + x.first};
-    const T *own_query = query + x.number * shape.qk * C, *own_out = out + x.number * shape.outputs * C,
+    const T *own_out = out + x.number * shape.outputs * C,
             *own_grad_out = grad_out + x.number * shape.outputs * C;
     const int64_t at_slot = (x.number * H + h) * stride + x.slot;
-    head_logits<T, W>(problem, shape, item.size, h, s.key, own_query, list, radial, s.wide, s.p);
+    tile_logits<T, W>(s, problem, item, shape, x, list, h, s.p);
     if (bias.bias) add_row(s.p, static_cast<const T*>(bias.bias) + at_slot, x.count);
     normalized(x.count, padded_count(x.count), lse[x.number * H + h], s.p);
     T delta = 0;
@@ -308,25 +342,26 @@ void so3_basis_backward_item(So3BasisScratch<T>& s, const Problem& problem, cons
       const int64_t channel = h * D + b * W, at = channel * item.size * shape.values;
       double* grad_weight = grad.path_weight ? grad.path_weight + channel : nullptr;
       if (grad_weight)
-        products<T, W>(shape, s.value + at, list, s.weighted, kTilePairs, radial, b * W, s.product);
+        products<T, W>(shape, s.tokens.value + at, list, s.weighted, kTilePairs, tile_g(s.g, problem, b * W),
+                       s.product);
       coupling_gradients<T, W>(shape, C, static_cast<const T*>(shape.path_weight) + channel, own_grad_out + channel,
                                s.product, s.z, grad_weight);
-      value_gradients<T, W, true>(shape, s.z, s.harmonics + x.first, s.weighted, kTilePairs, s.p, s.value + at,
-                                  s.grad_value + at, list, radial, to, b * W, b == 0, s.wide,
+      value_gradients<T, W, true>(shape, s.z, s.harmonics + x.first, s.weighted, kTilePairs, s.p,
+                                  s.tokens.value + at, s.tokens.grad_value + at, list, tile_g(s.g, problem, b * W),
+                                  tile_g(grad_g, problem, b * W), b == 0, s.wide,
                                   wide_y ? wide_y + x.first * kMaxFilters * W : nullptr);
     }
     sum_rows<T, W>(x.count, s.wide, s.dp);
     for (int64_t e = 0; e < x.count; ++e) s.dp[e] = s.p[e] * (s.dp[e] - delta);
     if (bias.grad) copy_row(static_cast<T*>(bias.grad) + at_slot, s.dp, x.count);
-    for (int64_t b = 0; b < D / W; ++b) {
-      const int64_t channel = h * D + b * W, at = channel * item.size * shape.qk;
-      logit_gradients<T, W, true>(shape, C, scale, s.dp, own_query + channel, s.key + at, s.grad_key + at, list, radial,
-                                  to, b * W, grad_query + x.number * shape.qk * C + channel);
-    }
+    const int64_t own = (h * item.rows + x.number) * shape.qk * D, keys = h * item.size * shape.qk * D;
+    logit_gradients<T, W, true>(shape, 1, D, s.dp, 0, s.tokens.query + own, s.tokens.grad_query + own, 0,
+                                s.tokens.key + keys, s.tokens.grad_key + keys, 0, list, tile_a(s.a, problem, shape),
+                                tile_a(grad_a, problem, shape));
   };
 
   for_tiles(s.tile, item, [&](const Tile& tile) {
-    radial_rows(s, tile, item, shape, basis, shape.degrees, positions != nullptr);
+    radial_rows(s, tile, item, shape, basis, positions != nullptr);
     pair_harmonics(s, tile, shape);
     if (wide_y) zero(wide_y, tile.pairs * kMaxFilters * W);
     for (int64_t J = 0; J < shape.degrees; ++J) {
@@ -338,17 +373,16 @@ void so3_basis_backward_item(So3BasisScratch<T>& s, const Problem& problem, cons
     for (int64_t h = 0; h < H; ++h) {
       project_a(s, tile, problem, shape, basis, h);
       project_g(s, tile, problem, shape, basis, h);
-      if (to.a) {
+      if (to_radial) {
         zero(s.grad_a, tile.rows * shape.irreps * D);
         for (int64_t J = 0; J < shape.degrees; ++J) zero(s.grad_g + J * kTilePairs * D, tile.rows * D);
       }
       for (int64_t i = 0; i < tile.receivers; ++i) receiver(tile, tile.receiver[i], h);
-      if (to.a) project_backward(s, tile, problem, shape, basis, h, rho);
+      if (to_radial) project_backward(s, tile, problem, shape, basis, h, rho);
     }
     if (rho) radial_backward<T, W>(s, tile, shape, basis, positions);
   });
-  unpack_components<T, W>(item.size * shape.qk, C, s.grad_key, static_cast<T*>(grad.key));
-  unpack_components<T, W>(item.size * shape.values, C, s.grad_value, static_cast<T*>(grad.value));
+  unpack_gradients<T, W>(s.tokens, problem, item, shape, grad);
 }
 
 }  // namespace

@@ -4,8 +4,10 @@
 //   S_{F,n} = sum_e p_e Y_eF g_e,J(F) v_en                               (F: filter components, n: value components)
 //   out_m   = sum over couplings (path, F, n, m) of w_path coefficient S_{F,n}
 //
-// The Clebsch-Gordan sums stand outside of the loop over senders. Channels are taken in blocks of one vector: K and V
-// of the molecule are packed as (C / W, size, M, W), so that a block stays in the first-level cache while it is used.
+// The Clebsch-Gordan sums stand outside of the loop over senders. Queries and keys of the molecule are packed head by
+// head, (H, atoms, M, D): a head's part of an atom is one piece of memory, and not M pieces at a power of 2, which would
+// meet in few sets of the cache. Values are packed in blocks of one vector, (C / W, atoms, M, W), so that a block stays
+// in the first-level cache while it is used; the sums S of a block live in registers.
 // Backward, with Z_{F,n} = sum over couplings of w coefficient dout_m and U_F = sum_n Z_{F,n} v_n:
 //   dp = sum_cF g_J(F) Y_F U_F,   dg_J = p sum_{F in J} Y_F U_F,   dY_F = p sum_c g_J(F) U_F,
 //   dv_n += sum_F p g_J(F) Y_F Z_{F,n},   dw_path += coefficient S_{F,n} dout_m,
@@ -17,7 +19,8 @@
 
 namespace {
 
-constexpr int kMaxComponents = 18;
+// What is asked for while a row of radial weights is read from memory.
+constexpr int64_t kRowsAhead = 8;
 
 // Senders of one receiver, and the rows of their radial weights.
 struct Senders {
@@ -25,26 +28,92 @@ struct Senders {
   const int32_t *sender, *row;
 };
 
-// Radial weights of one head: a_x of row i at a + i * a_row + x * a_step, g_J likewise; or their gradients.
+// Radial weights or their gradients: part x of row i is at base + i * row + x * step, or nowhere (base null).
 template <class T>
 struct Radial {
-  T *a, *g;
-  int64_t a_row, a_step, g_row, g_step;
+  T* base;
+  int64_t row, step;
 };
 
-// (size, M, C) rows -> (C / W, size, M, W), or back.
+// (rows, C) times a factor -> (C / width, rows, width).
 template <class T, int W>
-void pack_components(int64_t rows, int64_t C, const T* from, T* to) {
-  for (int64_t b = 0; b < C / W; ++b) {
-    for (int64_t r = 0; r < rows; ++r) store<T, W>(to + (b * rows + r) * W, load<T, W>(from + r * C + b * W));
+void pack_channels(int64_t rows, int64_t C, int64_t width, T factor, const T* from, T* to) {
+  for (int64_t c = 0; c < C; c += width) {
+    for (int64_t r = 0; r < rows; ++r, to += width) {
+      for (int64_t d = 0; d < width; d += W) store<T, W>(to + d, load<T, W>(from + r * C + c + d) * factor);
+    }
   }
 }
 
+// And back, to rows that are `step` apart.
 template <class T, int W>
-void unpack_components(int64_t rows, int64_t C, const T* from, T* to) {
-  for (int64_t b = 0; b < C / W; ++b) {
-    for (int64_t r = 0; r < rows; ++r) store<T, W>(to + r * C + b * W, load<T, W>(from + (b * rows + r) * W));
+void unpack_channels(int64_t rows, int64_t C, int64_t width, T factor, const T* from, int64_t step, T* to) {
+  for (int64_t c = 0; c < C; c += width) {
+    for (int64_t r = 0; r < rows; ++r, from += width) {
+      for (int64_t d = 0; d < width; d += W) store<T, W>(to + r * step + c + d, load<T, W>(from + d) * factor);
+    }
   }
+}
+
+// Token tensors of an item, packed, and the weights of its couplings.
+template <class T>
+struct So3Tokens {
+  T *query, *grad_query;  // (H, rows, M, D), times scale; gradient of what is times scale
+  T *key, *grad_key;      // (H, size, M, D)
+  T *value, *grad_value;  // (C / W, size, M, W)
+  T* coupling;            // (C / W, couplings, W) weight times coefficient of shape.by_output; forward only
+};
+
+template <class T>
+void lay_out(So3Tokens<T>& t, Carver& carver, const Problem& problem, const Item& item, const So3Shape& shape,
+             bool backward) {
+  const int64_t C = problem.channels, query = item.rows * shape.qk * C, key = item.size * shape.qk * C,
+                value = item.size * shape.values * C;
+  t = {};
+  t.query = carver.take<T>(query);
+  t.key = carver.take<T>(key);
+  t.value = carver.take<T>(value);
+  if (!backward) {
+    t.coupling = carver.take<T>(shape.couplings * C);
+    return;
+  }
+  t.grad_query = carver.take<T>(query);
+  t.grad_key = carver.take<T>(key);
+  t.grad_value = carver.take<T>(value);
+}
+
+template <class T, int W>
+void pack_tokens(const So3Tokens<T>& t, const Problem& problem, const Item& item, const So3Shape& shape) {
+  const int64_t C = problem.channels, D = problem.dim, qk = shape.qk, values = shape.values;
+  const T *query = static_cast<const T*>(problem.query) + (item.token + item.first) * qk * C,
+          *key = static_cast<const T*>(problem.key) + item.token * qk * C,
+          *value = static_cast<const T*>(problem.value) + item.token * values * C;
+  pack_channels<T, W>(item.rows * qk, C, D, static_cast<T>(problem.scale), query, t.query);
+  pack_channels<T, W>(item.size * qk, C, D, T(1), key, t.key);
+  pack_channels<T, W>(item.size * values, C, W, T(1), value, t.value);
+  if (t.coupling) {
+    const T* weight = static_cast<const T*>(shape.path_weight);
+    T* to = t.coupling;
+    for (int64_t c = 0; c < C; c += W) {
+      for (int64_t i = 0; i < shape.couplings; ++i, to += W)
+        store<T, W>(to, load<T, W>(weight + shape.by_output[i].path * C + c) *
+                            static_cast<T>(shape.by_output[i].coefficient));
+    }
+    return;
+  }
+  zero(t.grad_query, item.rows * qk * C);
+  zero(t.grad_key, item.size * qk * C);
+  zero(t.grad_value, item.size * values * C);
+}
+
+template <class T, int W>
+void unpack_gradients(const So3Tokens<T>& t, const Problem& problem, const Item& item, const So3Shape& shape,
+                      const So3Grad& grad) {
+  const int64_t C = problem.channels, D = problem.dim, qk = shape.qk, values = shape.values;
+  T* query = static_cast<T*>(problem.grad_query) + (item.token + item.first) * qk * C;
+  unpack_channels<T, W>(item.rows * qk, C, D, static_cast<T>(problem.scale), t.grad_query, C, query);
+  unpack_channels<T, W>(item.size * qk, C, D, T(1), t.grad_key, C, static_cast<T*>(grad.key));
+  unpack_channels<T, W>(item.size * values, C, W, T(1), t.grad_value, C, static_cast<T*>(grad.value));
 }
 
 // Sums over the lanes of each of `count` vectors; reads up to W - 1 vectors behind them.
@@ -63,115 +132,158 @@ DITKERNELS_LOOP void sum_rows(int64_t count, const T* wide, T* to) {
   for (int i = 0; e + i < count; ++i) to[e + i] = sums[i];
 }
 
+// Calls f(Constant) with the number of components of irrep x: loops over them are written out.
+template <class F>
+DITKERNELS_INLINE void with_irrep(const So3Shape& shape, int64_t x, const F& f) {
+  const int32_t count = shape.irrep_start[x + 1] - shape.irrep_start[x];
+  if (count == 1) return f(Constant<1>{});
+  if (count == 3) return f(Constant<3>{});
+  f(Constant<5>{});
+}
+
 // ---- logits ----
 
-// E senders at once share the loads of the query.
-template <class T, int W, int E>
-DITKERNELS_INLINE void add_logits(const So3Shape& shape, const Vec<T, W>* q, const T* k_block, const int32_t* sender,
-                                  const int32_t* row, const T* a_base, int64_t a_row, int64_t a_step, bool first,
-                                  T* wide) {
-  const int64_t M = shape.qk;
+// Adds a sum_m q_m k_m over the N components of one irrep, lane by lane; E senders at once share the loads of q.
+template <class T, int W, int E, int N, bool kStream>
+DITKERNELS_INLINE void add_irrep(int64_t D, const T* q, const T* const* k, const T* const* a, int64_t ahead,
+                                 Vec<T, W>* sum) {
+  for (int64_t d = 0; d < D; d += W) {
+    Vec<T, W> part[E];
+    unroll<N>([&](auto m) DITKERNELS_UNROLLED {
+      const Vec<T, W> qm = load<T, W>(q + m * D + d);
+      unroll<E>([&](auto i) DITKERNELS_UNROLLED {
+        const Vec<T, W> km = load<T, W>(k[i] + m * D + d);
+        part[i] = m == 0 ? qm * km : part[i] + qm * km;
+      });
+    });
+    unroll<E>([&](auto i) DITKERNELS_UNROLLED {
+      sum[i] += part[i] * load<T, W>(a[i] + d);
+      if constexpr (kStream) __builtin_prefetch(a[i] + ahead + d);
+    });
+  }
+}
+
+template <class T, int W, int E, bool kStream>
+DITKERNELS_INLINE void add_logits(const So3Shape& shape, int64_t D, const T* q, const T* key, const int32_t* sender,
+                                  const int32_t* row, const Radial<T>& radial, T* wide) {
   const T *k[E], *a[E];
   Vec<T, W> sum[E];
   unroll<E>([&](auto i) DITKERNELS_UNROLLED {
-    k[i] = k_block + sender[i] * M * W;
-    a[i] = a_base + row[i] * a_row;
-    sum[i] = first ? Vec<T, W>{} : load<T, W>(wide + i * W);
+    k[i] = key + sender[i] * shape.qk * D;
+    a[i] = radial.base + row[i] * radial.row;
+    sum[i] = Vec<T, W>{};
   });
-  for (int64_t x = 0, m = 0; x < shape.irreps; ++x) {
-    Vec<T, W> part[E];
-    unroll<E>([&](auto i) DITKERNELS_UNROLLED { part[i] = Vec<T, W>{}; });
-    for (const int64_t end = shape.irrep_start[x + 1]; m < end; ++m)
-      unroll<E>([&](auto i) DITKERNELS_UNROLLED { part[i] += q[m] * load<T, W>(k[i] + m * W); });
-    unroll<E>([&](auto i) DITKERNELS_UNROLLED { sum[i] += part[i] * load<T, W>(a[i] + x * a_step); });
+  for (int64_t x = 0; x < shape.irreps; ++x) {
+    with_irrep(shape, x, [&](auto n) DITKERNELS_UNROLLED {
+      constexpr int N = decltype(n)::kValue;
+      add_irrep<T, W, E, N, kStream>(D, q, k, a, kRowsAhead * radial.row, sum);
+      q += N * D;
+      unroll<E>([&](auto i) DITKERNELS_UNROLLED { k[i] += N * D, a[i] += radial.step; });
+    });
   }
   unroll<E>([&](auto i) DITKERNELS_UNROLLED { store<T, W>(wide + i * W, sum[i]); });
 }
 
-// logit (count) of head h: sums lane by lane over its channel blocks, then over the lanes.
-template <class T, int W>
-DITKERNELS_LOOP void head_logits(const Problem& problem, const So3Shape& shape, int64_t size, int64_t h, const T* key,
-                                 const T* query, const Senders& list, const Radial<T>& radial, T* wide, T* logit) {
-  const int64_t D = problem.dim, C = problem.channels, n = list.count, M = shape.qk;
-  const T scale = static_cast<T>(problem.scale);
-  for (int64_t b = 0; b < D / W; ++b) {
-    Vec<T, W> q[kMaxComponents];
-    for (int64_t m = 0; m < M; ++m) q[m] = load<T, W>(query + m * C + h * D + b * W) * scale;
-    const T *k_block = key + (h * (D / W) + b) * size * M * W, *a = radial.a + b * W;
-    int64_t e = 0;
-    for (; e + 4 <= n; e += 4)
-      add_logits<T, W, 4>(shape, q, k_block, list.sender + e, list.row + e, a, radial.a_row, radial.a_step, b == 0,
-                          wide + e * W);
-    for (; e < n; ++e)
-      add_logits<T, W, 1>(shape, q, k_block, list.sender + e, list.row + e, a, radial.a_row, radial.a_step, b == 0,
-                          wide + e * W);
-  }
-  sum_rows<T, W>(n, wide, logit);
+// Logits of `heads` heads, lane by lane: those of a head are `wide_step` behind those of the one before, its query and
+// key query_step and key_step, its channels of a D. Senders are the outer loop, so that rows of a are read in order;
+// kStream: from memory.
+template <class T, int W, bool kStream>
+DITKERNELS_LOOP void wide_logits(const So3Shape& shape, int64_t heads, int64_t D, const T* query, int64_t query_step,
+                                 const T* key, int64_t key_step, const Senders& list, const Radial<T>& a, T* wide,
+                                 int64_t wide_step) {
+  const auto run = [&](auto senders, int64_t e) DITKERNELS_UNROLLED {
+    for (int64_t h = 0; h < heads; ++h)
+      add_logits<T, W, decltype(senders)::kValue, kStream>(shape, D, query + h * query_step, key + h * key_step,
+                                                  list.sender + e, list.row + e, {a.base + h * D, a.row, a.step},
+                                                  wide + h * wide_step + e * W);
+  };
+  int64_t e = 0;
+  for (; e + 4 <= list.count; e += 4) run(Constant<4>{}, e);
+  for (; e < list.count; ++e) run(Constant<1>{}, e);
 }
 
-// One or two senders, with ds in place of p: adds to dq (M, W) and dk; adds to da, or writes it.
+// With ds in place of p, for the N components of one irrep and E senders: adds to dq and dk; adds to da, or writes it to
+// memory, unless null.
+template <class T, int W, int E, int N, bool kAdd>
+DITKERNELS_INLINE void irrep_gradients(int64_t D, const T* ds, const T* q, T* dq, const T* const* k, T* const* dk,
+                                       const T* const* a, T* const* da, int64_t ahead) {
+  for (int64_t d = 0; d < D; d += W) {
+    Vec<T, W> weight[E], part[E];
+    unroll<E>([&](auto i) DITKERNELS_UNROLLED {
+      weight[i] = load<T, W>(a[i] + d) * ds[i];
+      part[i] = Vec<T, W>{};
+      if constexpr (!kAdd) __builtin_prefetch(a[i] + ahead + d);
+    });
+    unroll<N>([&](auto m) DITKERNELS_UNROLLED {
+      const int64_t at = m * D + d;
+      const Vec<T, W> qm = load<T, W>(q + at);
+      Vec<T, W> sum = load<T, W>(dq + at);
+      unroll<E>([&](auto i) DITKERNELS_UNROLLED {
+        const Vec<T, W> km = load<T, W>(k[i] + at);
+        part[i] += qm * km;
+        sum += weight[i] * km;
+        store<T, W>(dk[i] + at, load<T, W>(dk[i] + at) + weight[i] * qm);
+      });
+      store<T, W>(dq + at, sum);
+    });
+    if (!da[0]) continue;
+    unroll<E>([&](auto i) DITKERNELS_UNROLLED {
+      store<T, W>(da[i] + d, (kAdd ? load<T, W>(da[i] + d) : Vec<T, W>{}) + part[i] * ds[i]);
+      if constexpr (!kAdd) __builtin_prefetch(da[i] + ahead + d, 1);
+    });
+  }
+}
+
 template <class T, int W, int E, bool kAdd>
-DITKERNELS_INLINE void add_logit_gradients(const So3Shape& shape, const T* ds, const T* q, const T* k_block,
-                                           T* grad_k_block, const int32_t* sender, const int32_t* row,
-                                           const Radial<T>& radial, const Radial<T>& grad, int64_t channel, T* dq) {
-  const int64_t M = shape.qk;
+DITKERNELS_INLINE void add_logit_gradients(const So3Shape& shape, int64_t D, const T* ds, const T* q, T* dq,
+                                           const T* key, T* grad_key, const int32_t* sender, const int32_t* row,
+                                           const Radial<T>& radial, const Radial<T>& grad) {
   const T *k[E], *a[E];
   T *dk[E], *da[E];
   unroll<E>([&](auto i) DITKERNELS_UNROLLED {
-    k[i] = k_block + sender[i] * M * W;
-    dk[i] = grad_k_block + sender[i] * M * W;
-    a[i] = radial.a + row[i] * radial.a_row + channel;
-    da[i] = grad.a ? grad.a + row[i] * grad.a_row + channel : nullptr;
+    k[i] = key + sender[i] * shape.qk * D;
+    dk[i] = grad_key + sender[i] * shape.qk * D;
+    a[i] = radial.base + row[i] * radial.row;
+    da[i] = grad.base ? grad.base + row[i] * grad.row : nullptr;
   });
-  for (int64_t x = 0, m = 0; x < shape.irreps; ++x) {
-    Vec<T, W> weight[E], part[E];
-    unroll<E>([&](auto i) DITKERNELS_UNROLLED {
-      weight[i] = load<T, W>(a[i] + x * radial.a_step) * ds[i];
-      part[i] = Vec<T, W>{};
-    });
-    for (const int64_t end = shape.irrep_start[x + 1]; m < end; ++m) {
-      const Vec<T, W> qm = load<T, W>(q + m * W);
-      Vec<T, W> sum = load<T, W>(dq + m * W);
+  for (int64_t x = 0; x < shape.irreps; ++x) {
+    with_irrep(shape, x, [&](auto n) DITKERNELS_UNROLLED {
+      constexpr int N = decltype(n)::kValue;
+      irrep_gradients<T, W, E, N, kAdd>(D, ds, q, dq, k, dk, a, da, kRowsAhead * radial.row);
+      q += N * D, dq += N * D;
       unroll<E>([&](auto i) DITKERNELS_UNROLLED {
-        const Vec<T, W> km = load<T, W>(k[i] + m * W);
-        part[i] += qm * km;
-        sum += weight[i] * km;
-        store<T, W>(dk[i] + m * W, load<T, W>(dk[i] + m * W) + weight[i] * qm);
+        k[i] += N * D, dk[i] += N * D, a[i] += radial.step;
+        if (da[i]) da[i] += grad.step;
       });
-      store<T, W>(dq + m * W, sum);
-    }
-    if (!grad.a) continue;
-    unroll<E>([&](auto i) DITKERNELS_UNROLLED {
-      T* to = da[i] + x * grad.a_step;
-      store<T, W>(to, (kAdd ? load<T, W>(to) : Vec<T, W>{}) + part[i] * ds[i]);
     });
   }
 }
 
-// The logit side of one channel block: adds to dq (rows of C) and dk; da is added to, or written.
+// The logit side of `heads` heads, as in wide_logits: ds of a head is ds_step behind that of the one before.
 template <class T, int W, bool kAdd>
-DITKERNELS_LOOP void logit_gradients(const So3Shape& shape, int64_t C, T scale, const T* ds, const T* query,
-                                     const T* k_block, T* grad_k_block, const Senders& list, const Radial<T>& radial,
-                                     const Radial<T>& grad, int64_t channel, T* grad_query) {
-  T q[kMaxComponents * W], dq[kMaxComponents * W];
-  for (int64_t m = 0; m < shape.qk; ++m) {
-    store<T, W>(q + m * W, load<T, W>(query + m * C) * scale);
-    store<T, W>(dq + m * W, Vec<T, W>{});
-  }
+DITKERNELS_LOOP void logit_gradients(const So3Shape& shape, int64_t heads, int64_t D, const T* ds, int64_t ds_step,
+                                     const T* query, T* grad_query, int64_t query_step, const T* key, T* grad_key,
+                                     int64_t key_step, const Senders& list, const Radial<T>& a, const Radial<T>& da) {
+  const auto run = [&](auto senders, int64_t e) DITKERNELS_UNROLLED {
+    constexpr int E = decltype(senders)::kValue;
+    for (int64_t h = 0; h < heads; ++h) {
+      T s[E];
+      unroll<E>([&](auto i) DITKERNELS_UNROLLED { s[i] = ds[h * ds_step + e + i]; });
+      add_logit_gradients<T, W, E, kAdd>(shape, D, s, query + h * query_step, grad_query + h * query_step,
+                                         key + h * key_step, grad_key + h * key_step, list.sender + e, list.row + e,
+                                         {a.base + h * D, a.row, a.step},
+                                         {da.base ? da.base + h * D : nullptr, da.row, da.step});
+    }
+  };
   int64_t e = 0;
-  for (; e + 2 <= list.count; e += 2)
-    add_logit_gradients<T, W, 2, kAdd>(shape, ds + e, q, k_block, grad_k_block, list.sender + e, list.row + e, radial,
-                                       grad, channel, dq);
-  for (; e < list.count; ++e)
-    add_logit_gradients<T, W, 1, kAdd>(shape, ds + e, q, k_block, grad_k_block, list.sender + e, list.row + e, radial,
-                                       grad, channel, dq);
-  for (int64_t m = 0; m < shape.qk; ++m)
-    store<T, W>(grad_query + m * C, load<T, W>(grad_query + m * C) + load<T, W>(dq + m * W) * scale);
+  for (; e + 2 <= list.count; e += 2) run(Constant<2>{}, e);
+  for (; e < list.count; ++e) run(Constant<1>{}, e);
 }
 
 // ---- values ----
 
-// S_{F,n} of NF filter components of one degree from f and N value components from `first` on, for one channel block.
+// S_{F,n} of NF filter components of one degree from f on and N value components from `first` on, for one channel
+// block; g of that degree at g_base + row * g_row.
 template <class T, int W, int NF, int N>
 DITKERNELS_LOOP void add_products(const So3Shape& shape, const T* v_block, const Senders& list, const T* weighted,
                                   int64_t stride, const T* g_base, int64_t g_row, int64_t f, int64_t first,
@@ -197,49 +309,42 @@ DITKERNELS_LOOP void add_products(const So3Shape& shape, const T* v_block, const
   });
 }
 
-// All filter components for N value components: as many of a degree at once as the registers hold sums for.
-template <class T, int W, int N>
-DITKERNELS_INLINE void filter_products(const So3Shape& shape, const T* v_block, const Senders& list, const T* weighted,
-                                       int64_t stride, const Radial<T>& radial, int64_t channel, int64_t first,
-                                       T* product) {
-  const auto run = [&](auto count, int64_t J, int64_t f) DITKERNELS_UNROLLED {
-    add_products<T, W, decltype(count)::kValue, N>(shape, v_block, list, weighted, stride,
-                                                   radial.g + J * radial.g_step + channel, radial.g_row, f, first,
-                                                   product);
-  };
-  constexpr int kMost = N <= 4 ? 3 : 1;
+// S of one channel block, radial weights g: a single filter component with up to 9 value components at once, or three
+// of one degree with up to 4, as the registers hold sums for. 9 value components fill them alone.
+template <class T, int W>
+void products(const So3Shape& shape, const T* v_block, const Senders& list, const T* weighted, int64_t stride,
+              const Radial<T>& g, T* product) {
   for (int64_t J = 0, f = 0; J < shape.degrees; ++J) {
-    const int64_t end = (J + 1) * (J + 1);
-    if constexpr (kMost == 3) {
-      if (end - f >= 3) run(Constant<3>{}, J, f), f += 3;
+    const auto all = [&](auto filters, auto... counts) DITKERNELS_UNROLLED {
+      int64_t first = 0;
+      const auto run = [&](auto count) DITKERNELS_UNROLLED {
+        constexpr int N = decltype(count)::kValue;
+        for (; shape.values - first >= N; first += N)
+          add_products<T, W, decltype(filters)::kValue, N>(shape, v_block, list, weighted, stride,
+                                                           g.base + J * g.step, g.row, f, first, product);
+      };
+      (run(counts), ...);
+      f += decltype(filters)::kValue;
+    };
+    for (const int64_t end = (J + 1) * (J + 1); f < end;) {
+      if (end - f >= 3 && shape.values % 9)
+        all(Constant<3>{}, Constant<4>{}, Constant<3>{}, Constant<1>{});
+      else
+        all(Constant<1>{}, Constant<9>{}, Constant<8>{}, Constant<4>{}, Constant<3>{}, Constant<1>{});
     }
-    for (; f < end; ++f) run(Constant<1>{}, J, f);
   }
 }
 
+// out = factor out + CG w S, for one channel block; weights as in So3Tokens, components of out `step` apart.
 template <class T, int W>
-void products(const So3Shape& shape, const T* v_block, const Senders& list, const T* weighted, int64_t stride,
-              const Radial<T>& radial, int64_t channel, T* product) {
-  int64_t first = 0;
-  const auto run = [&](auto count) DITKERNELS_UNROLLED {
-    constexpr int N = decltype(count)::kValue;
-    for (; shape.values - first >= N; first += N)
-      filter_products<T, W, N>(shape, v_block, list, weighted, stride, radial, channel, first, product);
-  };
-  if (shape.values % 9 == 0) run(Constant<9>{});
-  run(Constant<4>{});
-  run(Constant<3>{});
-  run(Constant<1>{});
-}
-
-// out (rows of C) += CG w S, for one channel block.
-template <class T, int W>
-DITKERNELS_LOOP void add_couplings(const So3Shape& shape, int64_t C, const T* weight, const T* product, T* out) {
-  for (int64_t i = 0; i < shape.couplings; ++i) {
-    const Coupling& c = shape.coupling[i];
-    T* to = out + c.output * C;
-    store<T, W>(to, load<T, W>(to) + load<T, W>(weight + c.path * C) * static_cast<T>(c.coefficient) *
-                                         load<T, W>(product + (c.filter * shape.values + c.value) * W));
+DITKERNELS_LOOP void add_couplings(const So3Shape& shape, int64_t step, const T* weight, const T* product, T factor,
+                                   T* out) {
+  const int32_t* place = shape.place;
+  for (int64_t m = 0; m < shape.outputs; ++m, out += step) {
+    Vec<T, W> sum = load<T, W>(out) * factor;
+    for (const int32_t* end = shape.place + shape.output_start[m + 1]; place < end; ++place, weight += W)
+      sum += load<T, W>(weight) * load<T, W>(product + *place * W);
+    store<T, W>(out, sum);
   }
 }
 
@@ -267,24 +372,29 @@ DITKERNELS_LOOP void coupling_gradients(const So3Shape& shape, int64_t C, const 
   }
 }
 
-// Filter degree J = (NF - 1) / 2 of one channel block: adds to dp (wide) and, unless null, to dY (wide_y, kMaxFilters
+constexpr int degree_of(int filter) { return filter == 0 ? 0 : filter < 4 ? 1 : 2; }
+
+// Filter degrees kFirst to kLast of one channel block: adds to dp (wide) and, unless null, to dY (wide_y, kMaxFilters
 // vectors a sender) and dv; adds to dg or writes it, unless null.
-template <class T, int W, int NF, bool kAdd>
+template <class T, int W, int kFirst, int kLast, bool kAdd>
 DITKERNELS_LOOP void degree_gradients(const So3Shape& shape, const T* z, const T* harmonics, const T* weighted,
                                       int64_t stride, const T* p, const T* v_block, T* grad_v_block,
-                                      const Senders& list, const T* g_base, int64_t g_row, T* grad_g,
-                                      int64_t grad_g_row, bool first, T* wide, T* wide_y) {
-  constexpr int64_t kFirst = (NF - 1) / 2 * ((NF - 1) / 2);
+                                      const Senders& list, const Radial<T>& radial, const Radial<T>& grad, bool first,
+                                      T* wide, T* wide_y) {
+  constexpr int kBegin = kFirst * kFirst, NF = (kLast + 1) * (kLast + 1) - kBegin, NJ = kLast - kFirst + 1;
   const int64_t M = shape.values;
-  z += kFirst * M * W;
+  z += kBegin * M * W;
   for (int64_t e = 0; e < list.count; ++e) {
-    const T *v = v_block + list.sender[e] * M * W, *y = harmonics + kFirst * stride + e,
-            *py = weighted + kFirst * stride + e;
+    const T *v = v_block + list.sender[e] * M * W, *y = harmonics + kBegin * stride + e,
+            *py = weighted + kBegin * stride + e, *g_row = radial.base + list.row[e] * radial.row;
     T* dv = grad_v_block + list.sender[e] * M * W;
-    const Vec<T, W> g = load<T, W>(g_base + list.row[e] * g_row);
-    Vec<T, W> weight[NF], u[NF];
+    Vec<T, W> g[NJ], weight[NF], u[NF], r[NJ];
+    unroll<NJ>([&](auto i) DITKERNELS_UNROLLED {
+      g[i] = load<T, W>(g_row + (kFirst + i) * radial.step);
+      r[i] = Vec<T, W>{};
+    });
     unroll<NF>([&](auto j) DITKERNELS_UNROLLED {
-      weight[j] = g * py[j * stride];
+      weight[j] = g[degree_of(kBegin + j) - kFirst] * py[j * stride];
       u[j] = Vec<T, W>{};
     });
     const T* at = z;
@@ -298,33 +408,38 @@ DITKERNELS_LOOP void degree_gradients(const So3Shape& shape, const T* z, const T
       });
       store<T, W>(dv + n * W, back);
     }
-    Vec<T, W> r{};
-    unroll<NF>([&](auto j) DITKERNELS_UNROLLED { r += u[j] * y[j * stride]; });
-    store<T, W>(wide + e * W, (first ? Vec<T, W>{} : load<T, W>(wide + e * W)) + g * r);
-    if (grad_g) {
-      T* to = grad_g + list.row[e] * grad_g_row;
-      store<T, W>(to, (kAdd ? load<T, W>(to) : Vec<T, W>{}) + r * p[e]);
+    unroll<NF>([&](auto j) DITKERNELS_UNROLLED { r[degree_of(kBegin + j) - kFirst] += u[j] * y[j * stride]; });
+    Vec<T, W> dp = first ? Vec<T, W>{} : load<T, W>(wide + e * W);
+    unroll<NJ>([&](auto i) DITKERNELS_UNROLLED { dp += g[i] * r[i]; });
+    store<T, W>(wide + e * W, dp);
+    if (grad.base) {
+      T* to = grad.base + list.row[e] * grad.row + kFirst * grad.step;
+      unroll<NJ>([&](auto i) DITKERNELS_UNROLLED {
+        store<T, W>(to + i * grad.step, (kAdd ? load<T, W>(to + i * grad.step) : Vec<T, W>{}) + r[i] * p[e]);
+      });
     }
-    if (NF > 1 && wide_y) {
-      const Vec<T, W> gp = g * p[e];
-      T* to = wide_y + (e * kMaxFilters + kFirst) * W;
-      unroll<NF>([&](auto j) DITKERNELS_UNROLLED { store<T, W>(to + j * W, load<T, W>(to + j * W) + u[j] * gp); });
+    if (kLast > 0 && wide_y) {
+      T* to = wide_y + (e * kMaxFilters + kBegin) * W;
+      unroll<NF>([&](auto j) DITKERNELS_UNROLLED {
+        if constexpr (degree_of(kBegin + decltype(j)::kValue) > 0)
+          store<T, W>(to + j * W, load<T, W>(to + j * W) + u[j] * (g[degree_of(kBegin + j) - kFirst] * p[e]));
+      });
     }
   }
 }
 
+// All degrees: the first two at once share the loads of v and dv.
 template <class T, int W, bool kAdd>
 void value_gradients(const So3Shape& shape, const T* z, const T* harmonics, const T* weighted, int64_t stride,
                      const T* p, const T* v_block, T* grad_v_block, const Senders& list, const Radial<T>& radial,
-                     const Radial<T>& grad, int64_t channel, bool first, T* wide, T* wide_y) {
-  const auto run = [&](auto filters, int64_t J) DITKERNELS_UNROLLED {
-    degree_gradients<T, W, decltype(filters)::kValue, kAdd>(
-        shape, z, harmonics, weighted, stride, p, v_block, grad_v_block, list, radial.g + J * radial.g_step + channel,
-        radial.g_row, grad.g ? grad.g + J * grad.g_step + channel : nullptr, grad.g_row, first && J == 0, wide, wide_y);
+                     const Radial<T>& grad, bool first, T* wide, T* wide_y) {
+  const auto run = [&](auto from, auto to, bool start) DITKERNELS_UNROLLED {
+    degree_gradients<T, W, decltype(from)::kValue, decltype(to)::kValue, kAdd>(
+        shape, z, harmonics, weighted, stride, p, v_block, grad_v_block, list, radial, grad, start, wide, wide_y);
   };
-  run(Constant<1>{}, 0);
-  if (shape.degrees > 1) run(Constant<3>{}, 1);
-  if (shape.degrees > 2) run(Constant<5>{}, 2);
+  if (shape.degrees == 1) return run(Constant<0>{}, Constant<0>{}, first);
+  run(Constant<0>{}, Constant<1>{}, first);
+  if (shape.degrees > 2) run(Constant<2>{}, Constant<2>{}, false);
 }
 
 template <class T>

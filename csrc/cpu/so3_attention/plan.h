@@ -19,7 +19,10 @@ struct So3Shape {
   const int32_t* irrep_start;   // (irreps + 1) first component of each
   int64_t degrees, filters;     // filter degrees, and their components degrees^2
   int64_t paths, couplings;
-  const Coupling* coupling;
+  const Coupling* coupling;  // sorted by path
+  // Forward: the couplings sorted by output, the first of each output (outputs + 1), and of each its place in S.
+  const Coupling* by_output;
+  const int32_t *output_start, *place;
   const void* positions;    // (T, 3)
   const void* path_weight;  // (paths, C)
 };

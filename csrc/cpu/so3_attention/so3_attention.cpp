@@ -44,11 +44,37 @@ So3Shape shape_of(const So3Attention& p) {
   return shape;
 }
 
+// The couplings as the forward adds them up, output after output.
+class CouplingsByOutput {
+ public:
+  explicit CouplingsByOutput(const So3Attention& p) : coupling_(p.couplings), start_(p.outputs + 1) {
+    std::stable_sort(coupling_.begin(), coupling_.end(),
+                     [](const Coupling& x, const Coupling& y) { return x.output < y.output; });
+    for (const Coupling& c : coupling_) {
+      ++start_[c.output + 1];
+      place_.push_back(static_cast<int32_t>(c.filter * p.values + c.value));
+    }
+    std::partial_sum(start_.begin(), start_.end(), start_.begin());
+  }
+  void give(So3Shape& shape) const {
+    shape.by_output = coupling_.data();
+    shape.output_start = start_.data();
+    shape.place = place_.data();
+  }
+
+ private:
+  std::vector<Coupling> coupling_;
+  std::vector<int32_t> start_, place_;
+};
+
 So3Rows rows_of(const So3Attention& p) { return {p.a.type, p.a.data, p.g.data, p.grad_a.data, p.grad_g.data}; }
 
-// Chunks that are enough to share between threads. In the basis form a chunk that holds a whole molecule projects every
-// pair once for both directions, so that splitting a molecule pays only where there are few.
-int64_t enough(const So3Attention& p) { return p.a.data ? 8 : 4; }
+// Chunks that are enough to share between threads, and their most receivers. In the basis form a chunk that holds a
+// whole molecule projects every pair once for both directions, so that splitting a molecule pays only where there are
+// few.
+std::vector<Chunk> split_for(const So3Attention& p) {
+  return p.a.data ? split(p.batch, 8, 128) : split(p.batch, 4, 256);
+}
 // Pairs per group of chunks that share a partial gradient: enough work to pay for clearing and adding it.
 constexpr int64_t kGroup = 1024;
 
@@ -126,10 +152,12 @@ template <class T>
 void forward_as(const So3Attention& p, const Threads& threads) {
   const So3Kernels& k = kernels(p.double_precision);
   const Problem problem = common(p);
-  const So3Shape shape = shape_of(p);
+  const CouplingsByOutput couplings(p);
+  So3Shape shape = shape_of(p);
+  couplings.give(shape);
   const So3Rows rows = rows_of(p);
   const PackedWeights<T> weights(p, k, false);
-  const std::vector<Chunk> chunks = split(p.batch, enough(p));
+  const std::vector<Chunk> chunks = split_for(p);
   run_tasks(threads, by_cost(costs(p, chunks)), [&] {
     return [&, plan = Plan(p, false), scratch = Scratch()](int64_t task) mutable {
       const Item& item = plan.build(chunks[task]);
@@ -262,7 +290,7 @@ std::vector<T> sum_groups(const std::vector<SharedPartial<T>>& partials, std::ve
 template <class T>
 void backward_as(const So3Attention& p, const Threads& threads) {
   const PackedWeights<T> weights(p, kernels(p.double_precision), true);
-  const std::vector<Chunk> chunks = split(p.batch, enough(p));
+  const std::vector<Chunk> chunks = split_for(p);
   const bool shared = p.grad_path_weight.data || p.grad_weight_a.data || p.grad_weight_g.data || p.grad_scaling.data;
   const std::vector<int64_t> groups =
       shared ? group(p.batch, chunks, kGroup) : in_order(static_cast<int64_t>(chunks.size()) + 1);

@@ -1,0 +1,99 @@
+// Product of rows that are 0 outside of a band with a packed matrix. Included by the kernel files only.
+//
+//   C (rows, N) = A (rows, K) B (K, N),   A_ik = 0 unless begin_i <= k < end_i
+//
+// Of K radial functions of a distance only neighbours differ from 0. A block of kRows rows is multiplied over the union
+// of their bands, so that rows are taken in the order of their bands, not of their numbers; the part of B that a band
+// needs then stays in the first-level cache from block to block. What a row is multiplied with beyond its own band is 0
+// and adds nothing: the bits of its result do not depend on the other rows of its block.
+#pragma once
+
+#include "../gemm.h"
+
+namespace {
+
+// Blocks of rows in the order of the middles of their bands; the last row fills up the last block.
+struct Bands {
+  int32_t *begin, *end;              // (rows)
+  int32_t* order;                    // (rows and those that fill up)
+  int32_t *block_begin, *block_end;  // (blocks) union of the bands
+  int32_t* start;                    // (2 K + 2) of each bin of the sort
+};
+
+template <class T>
+void lay_out(Bands& bands, Carver& carver, int64_t rows, int64_t K) {
+  constexpr int64_t R = GemmShape<T>::kRows;
+  bands = {carver.take<int32_t>(rows),         carver.take<int32_t>(rows),  carver.take<int32_t>(rows + R),
+           carver.take<int32_t>(rows / R + 1), carver.take<int32_t>(rows / R + 1), carver.take<int32_t>(2 * K + 2)};
+}
+
+template <class T>
+void sort_bands(const Bands& bands, int64_t rows, int64_t K) {
+  constexpr int64_t R = GemmShape<T>::kRows;
+  const int64_t bins = 2 * K + 1;
+  for (int64_t i = 0; i <= bins; ++i) bands.start[i] = 0;
+  for (int64_t i = 0; i < rows; ++i) ++bands.start[bands.begin[i] + bands.end[i] + 1];
+  for (int64_t i = 0; i < bins; ++i) bands.start[i + 1] += bands.start[i];
+  for (int64_t i = 0; i < rows; ++i)
+    bands.order[bands.start[bands.begin[i] + bands.end[i]]++] = static_cast<int32_t>(i);
+  for (int64_t i = 0; i < rows; i += R) {
+    int32_t begin = static_cast<int32_t>(K), end = 0;
+    for (int64_t r = i; r < i + R; ++r) {
+      if (r >= rows) bands.order[r] = bands.order[rows - 1];
+      const int32_t row = bands.order[r];
+      begin = bands.begin[row] < begin ? bands.begin[row] : begin;
+      end = bands.end[row] > end ? bands.end[row] : end;
+    }
+    bands.block_begin[i / R] = begin;
+    bands.block_end[i / R] = end;
+  }
+}
+
+// The rows a[0], ..., a[R - 1] times one panel.
+template <class T, int R>
+DITKERNELS_LOOP void band_block(int64_t begin, int64_t end, const T* const* a, const T* panel, T* const* c,
+                                int64_t columns) {
+  constexpr int W = GemmShape<T>::W, P = GemmShape<T>::kPanel;
+  Vec<T, W> sum[R][2];
+  const T* row[R];
+  unroll<R>([&](auto r) DITKERNELS_UNROLLED {
+    row[r] = a[r];
+    sum[r][0] = sum[r][1] = Vec<T, W>{};
+  });
+  for (int64_t k = begin; k < end; ++k) {
+    const Vec<T, W> b0 = load<T, W>(panel + k * P), b1 = load<T, W>(panel + k * P + W);
+    unroll<R>([&](auto r) DITKERNELS_UNROLLED {
+      const Vec<T, W> x = splat<T, W>(row[r][k]);
+      sum[r][0] += x * b0;
+      sum[r][1] += x * b1;
+    });
+  }
+  unroll<R>([&](auto r) DITKERNELS_UNROLLED {
+    T part[P];
+    T* to = columns == P ? c[r] : part;
+    store<T, W>(to, sum[r][0]);
+    store<T, W>(to + W, sum[r][1]);
+    for (int64_t i = 0; columns < P && i < columns; ++i) c[r][i] = part[i];
+  });
+}
+
+// Rows are K elements apart in A and N in C. B is packed by pack_b.
+template <class T>
+void banded_product(const Bands& bands, int64_t rows, int64_t N, int64_t K, const T* a, const T* packed_b, T* c) {
+  constexpr int P = GemmShape<T>::kPanel, R = GemmShape<T>::kRows;
+  for (int64_t i = 0; i < rows; i += R) {
+    const T* from[R];
+    T* to[R];
+    for (int64_t r = 0; r < R; ++r) {
+      from[r] = a + bands.order[i + r] * K;
+      to[r] = c + bands.order[i + r] * N;
+    }
+    const int64_t begin = bands.block_begin[i / R], end = bands.block_end[i / R];
+    for (int64_t n = 0; n < N; n += P) {
+      band_block<T, R>(begin, end, from, packed_b + n * K, to, N - n < P ? N - n : P);
+      for (int64_t r = 0; r < R; ++r) to[r] += P;
+    }
+  }
+}
+
+}  // namespace
