@@ -24,7 +24,7 @@ def small_blocks():
 
     def choice(key: Key) -> Config:
         heads = max(1, 16 // configs.power_of_two(key.width))
-        if key.kernel in ("radial", "distances", "geometry"):
+        if key.kernel in ("radial", "distances", "geometry", "forces"):
             return Config(1, 16, heads, warps=1, stages=1)
         return Config(4, 4, heads, warps=1, stages=1)
 
@@ -42,7 +42,7 @@ def large_blocks():
         heads = max(2, 16 // configs.power_of_two(key.width))
         if key.architecture != configs.INTERPRETER:
             return None
-        if key.kernel in ("radial", "distances", "geometry"):
+        if key.kernel in ("radial", "distances", "geometry", "forces"):
             return Config(1, 64, heads, warps=1, stages=1)
         return Config(16, 16, heads, warps=1, stages=1)
 

@@ -30,15 +30,16 @@ def key(form: str, kernel: str, dtype: str = "float32", channels: int = 32, widt
 
 
 def kernels(form: str) -> list[str]:
-    """Those that the launcher looks up, for all gradients."""
+    """Those that the launcher looks up, for all gradients, and for all but those of positions."""
     from ditkernels.triton.launch import recorded
     from ditkernels.tuning.problems import Problem, call
 
     given = call(Problem("so3_attention", form, torch.float32, "L = 1", channels=32, heads=2), "meta")
-    given = replace(given, needs=(*(field.differentiable for field in FORMS[form]), False))
     seen: list[str] = []
-    with recorded("sm_90"), configs.override(lambda key: seen.append(key.kernel)):
-        given.backward(*given.forward())
+    for without in ("", "positions"):
+        needs = (field.differentiable and field.name != without for field in FORMS[form])
+        with recorded("sm_90"), configs.override(lambda key: seen.append(key.kernel)):
+            replace(given, needs=(*needs, False)).backward(*given.forward())
     return list(dict.fromkeys(seen))
 
 

@@ -147,7 +147,7 @@ def _of_geometry(call: Call, pairs: PairList, wanted: set[str]) -> dict[str, Ten
     d_scaling = like.new_empty(degrees, rows, call.count) if of_scaling else None
     for degree in range(degrees):
         # Degree 0 knows no directions, and is the one with the projections of the queries' weights.
-        config = call.config("geometry" if degree else "distances")
+        config = call.config("distances" if degree == 0 else "geometry" if d_delta is None else "forces")
         partials = like.new_empty(runs.capacity, call.count) if of_scaling else None
         launch(
             geometry_kernel,

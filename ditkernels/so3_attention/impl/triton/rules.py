@@ -8,6 +8,7 @@ from ditkernels.triton.configs import Config, Key, power_of_two
 
 LEAST_DOT = 16  # of every axis of a matrix product
 CHANNELS = 32  # of a program
+LISTED = ("radial", "distances", "geometry", "forces")  # kernels over the list of pairs
 
 
 def rule(key: Key) -> Config:
@@ -30,8 +31,11 @@ def rule(key: Key) -> Config:
         config = Config(1, 16, 1, 0, 8, 1, registers=0 if single else most)
     elif key.kernel == "distances":
         config = Config(1, 16, 1, 0, 8, 1)
-    elif key.kernel == "geometry":
-        config = Config(1, 16, 1, 0, 4 if single and amd else 8, 1, registers=168 if single else 128)
+    elif key.kernel in ("geometry", "forces"):
+        most = 168 if single else 128
+        if key.kernel == "forces" and key.form == "basis":  # harmonics and projections are needed at the same time
+            most = 255
+        config = Config(1, 16, 1, 0, 4 if single and amd else 8, 1, registers=most)
     else:
         raise ValueError(f"so3_attention has no kernel {key.kernel!r}")
     return fitted(replace(config, heads=max(CHANNELS // power_of_two(key.width), 1)), key)
@@ -40,7 +44,7 @@ def rule(key: Key) -> Config:
 def candidates(key: Key) -> list[Config]:
     """Configurations to measure. Every one is correct; what a GPU cannot hold, ``ditkernels tune`` leaves out."""
     first = rule(key)
-    if key.kernel in ("radial", "distances", "geometry"):
+    if key.kernel in LISTED:
         found = [replace(first, senders=pairs) for pairs in (16, 32, 64)]
     else:
         found = [replace(first, receivers=r, senders=s) for r, s in ((4, 4), (2, 8), (1, 16), (4, 8), (8, 4), (8, 8))]
