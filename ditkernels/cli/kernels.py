@@ -30,8 +30,8 @@ ARCHITECTURES = ("sm_80", "sm_90", "sm_100", "gfx942")
 @click.option("--rare", is_flag=True, help="Instead, what gradients of positions and of long tables need beside.")
 @click.option(
     "--sample",
-    type=click.IntRange(0, 11),
-    help="Of every form and all irreps only one dtype and one architecture, others for another number.",
+    type=click.IntRange(0, 27),
+    help="Of every form only one dtype, list of irreps and architecture; other numbers, others.",
 )
 @click.option("--jobs", type=click.IntRange(1), help="Processes that compile; the number of cores by default.")
 @click.option(

@@ -30,7 +30,8 @@ DEVICES = {
 }
 
 TABLE = "kernels.json"
-STEP = 7  # of samples, from one form to the next: coprime to 12, three dtypes on four architectures
+SAMPLES = 28  # as many as a form has irreps and dtypes on four architectures, at most
+STEP = 7  # of samples, from one form to the next: another architecture and another dtype
 PAGE = """# The Triton kernels, compiled
 
 Made by `{command}` with Triton {version}, without a GPU: nothing on this page was measured on one.
@@ -50,8 +51,8 @@ the matrix instructions of NVIDIA GPUs are not: they have none there. The kernel
 of a table with a row per bond, need are not here: `ditkernels kernels --rare`.
 
 The tests fail if a kernel spills at all, needs more registers than here, or has no matrix instruction for a product of
-half-precision matrices. They compile every form and all irreps for one dtype and one GPU each, which changes with the
-source of the kernels; `ditkernels kernels --check {folder}` compiles everything.
+half-precision matrices. They compile every form for one dtype, one list of irreps and one GPU, others after most
+changes of the kernels; `ditkernels kernels --check {folder}` compiles everything.
 
 {notes}
 
@@ -107,11 +108,10 @@ def compiled(problem: Problem, architecture: str) -> list[Row]:
 
 
 def sample(tasks: Iterable[tuple[Problem, str]], number: int) -> list[tuple[Problem, str]]:
-    """One dtype and architecture of every form and irreps: another one for every number from 0 to 11."""
+    """One problem of every form on one architecture; the numbers below SAMPLES together give all."""
     groups: dict[tuple, list[tuple[Problem, str]]] = {}
     for problem, architecture in tasks:
-        group = (problem.operator, problem.form, problem.irreps, problem.rare)
-        groups.setdefault(group, []).append((problem, architecture))
+        groups.setdefault((problem.operator, problem.form), []).append((problem, architecture))
     return [group[(number + STEP * place) % len(group)] for place, group in enumerate(groups.values())]
 
 
