@@ -14,8 +14,8 @@ struct Chunk {
   int64_t molecule, first, rows;
 };
 
-// Splits every molecule into chunks of nearly equal size, in molecule order: of at most `most` receivers (a power of 2),
-// or of half as many, down to 32, while the batch would have fewer than `enough` chunks to share between cores.
+// Splits every molecule into chunks of nearly equal size, in molecule order: of at most `most` receivers (a power of
+// 2), or of half as many, down to 32, while the batch would have fewer than `enough` chunks to share between cores.
 std::vector<Chunk> split(const Batch&, int64_t enough, int64_t most = 128);
 
 // Cuts the chunks into at most 64 consecutive groups of similar cost, of about `pairs_each` pairs or more. Returns the

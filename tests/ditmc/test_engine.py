@@ -64,10 +64,13 @@ def test_fifty_steps_of_a_trained_network(name, dtype, tolerance):
 
 @pytest.mark.parametrize("variant", ["ape", "rpe", "pe3"])
 def test_float32(variant):
+    """No less exact than the plain path, which random weights let deviate from float64 by 1e-4 after ten steps."""
     model, batch = network(variant, dtype=torch.float32), batch_of(*SMILES)
     x0 = torch.randn(batch.num_atoms, 3)
-    difference = sample(model, batch, x0, steps=10) - sample(model, batch, x0, steps=10, impl="reference")
-    assert difference.abs().max() < 1e-4
+    found, plain = sample(model, batch, x0, steps=10), sample(model, batch, x0, steps=10, impl="reference")
+    batch, x0 = batch.to(dtype=torch.float64), x0.double()
+    exact = sample(model.double(), batch, x0, steps=10, impl="reference")
+    assert (found - exact).norm() < 2 * (plain - exact).norm()
 
 
 @pytest.mark.parametrize("variant", ["ape", "pe3"])

@@ -2,9 +2,9 @@
 // other, all of its senders as one list. Included by the kernel files only.
 //
 // From memory each pair moves (irreps + degrees) C elements in the forward; the backward reads the same and writes as
-// much. All of them are touched row by row, in the order of memory: a and da by loops over senders with the heads inside,
-// g and dg by copies to and from blocks of channels, since columns of a row of a power of 2 would meet in few sets of
-// the cache. Half precision is widened receiver by receiver.
+// much. All of them are touched row by row, in the order of memory: a and da by loops over senders with the heads
+// inside, g and dg by copies to and from blocks of channels, since the same columns of rows of a power of 2 would meet
+// in few sets of the cache. Half precision is widened receiver by receiver.
 #pragma once
 
 #include "../convert_rows.h"
@@ -124,8 +124,8 @@ template <class T, int W>
 void dense_logits(const So3DenseScratch<T>& s, const Problem& problem, const Item& item, const ItemBias& bias,
                   const So3Shape& shape, const DenseReceiver<T>& x) {
   const int64_t D = problem.dim, H = problem.heads, stride = item.stride, size = shape.qk * D;
-  wide_logits<T, W, true>(shape, H, D, s.tokens.query + x.number * size, item.rows * size, s.tokens.key, item.size * size,
-                    x.with_a, x.a, s.wide, (stride + W) * W);
+  wide_logits<T, W, true>(shape, H, D, s.tokens.query + x.number * size, item.rows * size, s.tokens.key,
+                          item.size * size, x.with_a, x.a, s.wide, (stride + W) * W);
   for (int64_t h = 0; h < H; ++h) {
     sum_rows<T, W>(x.count, s.wide + h * (stride + W) * W, s.p + h * stride);
     if (bias.bias)

@@ -5,9 +5,9 @@
 //   out_m   = sum over couplings (path, F, n, m) of w_path coefficient S_{F,n}
 //
 // The Clebsch-Gordan sums stand outside of the loop over senders. Queries and keys of the molecule are packed head by
-// head, (H, atoms, M, D): a head's part of an atom is one piece of memory, and not M pieces at a power of 2, which would
-// meet in few sets of the cache. Values are packed in blocks of one vector, (C / W, atoms, M, W), so that a block stays
-// in the first-level cache while it is used; the sums S of a block live in registers.
+// head, (H, atoms, M, D): a head's part of an atom is one piece of memory, and not M pieces at a power of 2, which
+// would meet in few sets of the cache. Values are packed in blocks of one vector, (C / W, atoms, M, W), so that a
+// block stays in the first-level cache while it is used; the sums S of a block live in registers.
 // Backward, with Z_{F,n} = sum over couplings of w coefficient dout_m and U_F = sum_n Z_{F,n} v_n:
 //   dp = sum_cF g_J(F) Y_F U_F,   dg_J = p sum_{F in J} Y_F U_F,   dY_F = p sum_c g_J(F) U_F,
 //   dv_n += sum_F p g_J(F) Y_F Z_{F,n},   dw_path += coefficient S_{F,n} dout_m,
@@ -202,8 +202,8 @@ DITKERNELS_LOOP void wide_logits(const So3Shape& shape, int64_t heads, int64_t D
   for (; e < list.count; ++e) run(Constant<1>{}, e);
 }
 
-// With ds in place of p, for the N components of one irrep and E senders: adds to dq and dk; adds to da, or writes it to
-// memory, unless null.
+// With ds in place of p, for the N components of one irrep and E senders: adds to dq and dk; adds to da, or writes it
+// to memory, unless null.
 template <class T, int W, int E, int N, bool kAdd>
 DITKERNELS_INLINE void irrep_gradients(int64_t D, const T* ds, const T* q, T* dq, const T* const* k, T* const* dk,
                                        const T* const* a, T* const* da, int64_t ahead) {
