@@ -47,6 +47,12 @@ def test_mask_bias_and_no_self_pairs_together(variant, dtype):
     check(make_batch(variant, [20, 33, 1], width=8, dtype=dtype, mask=True, bias=True), exclude_self=True)
 
 
+@pytest.mark.parametrize("variant", ["dense", "table", "projected", "displacement-table"])
+def test_molecules_of_several_chunks(variant):
+    """A molecule is cut above 128 receivers, and above 256 where the whole of it shares projections."""
+    check(make_batch(variant, [129, 257, 10, 3], heads=2, width=4, dtype=torch.float64))
+
+
 @pytest.mark.parametrize("variant", ["displacement-table", "displacement-table-shared"])
 @pytest.mark.parametrize("missing", ["weight_b", "table_b"])
 def test_one_shared_weight_or_table(variant, missing):

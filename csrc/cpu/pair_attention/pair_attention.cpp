@@ -28,8 +28,10 @@ Problem common(const PairAttention& p) {
   return problem;
 }
 
-// Displacements are dear per pair and half the price in whole molecules, so they are content with fewer chunks.
-std::vector<Chunk> split(const PairAttention& p) { return split(p.batch, p.positions.data ? 4 : 16); }
+// Displacements are dear per pair and half the price in whole molecules, so they are content with fewer, larger chunks.
+std::vector<Chunk> split(const PairAttention& p) {
+  return p.positions.data ? split(p.batch, 4, 256) : split(p.batch, 16, 128);
+}
 
 DenseRows dense_rows(const PairAttention& p) {
   DenseRows rows{};
