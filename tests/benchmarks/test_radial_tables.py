@@ -35,7 +35,7 @@ def test_both_ways_agree(monkeypatch):
     monkeypatch.setattr(radial_tables, "CHANNELS", 16)
     monkeypatch.setattr(radial_tables.Radial, "random", lambda: Radial(*_narrow()))
     best, found = radial_tables.measure(2, 7, rounds=1)
-    assert all(milliseconds >= 0 for milliseconds in best.values()) and found < 1e-3
+    assert len(best) == 5 and max(best.values()) < float("inf") and found < 1e-3
 
 
 def _narrow():
