@@ -364,13 +364,13 @@ def geometry_kernel(
         dy = ()
         for _m in tl.static_range(2 * J + 1):
             dy = dy + (tl.zeros([PAIRS], tl.float32),)
-        for group in range(0, GROUPS):
-            channel, exists = channels_of(group, HEADS, WIDTH, BLOCK_HEADS, PADDED)
-            v, go = pair_components(
-                there, receiver, sender, group, value, grad_out, VALUES, OUTPUTS, HEADS, WIDTH, PADDED, BLOCK_HEADS
-            )
-            p = spread_list(weights, rows, there, group, HEADS, BLOCK_HEADS, PADDED)
-            if g is None:
+        if g is None:
+            for group in range(0, GROUPS):
+                channel, exists = channels_of(group, HEADS, WIDTH, BLOCK_HEADS, PADDED)
+                v, go = pair_components(
+                    there, receiver, sender, group, value, grad_out, VALUES, OUTPUTS, HEADS, WIDTH, PADDED, BLOCK_HEADS
+                )
+                p = spread_list(weights, rows, there, group, HEADS, BLOCK_HEADS, PADDED)
                 dg = tl.zeros([PAIRS, BLOCK_HEADS * PADDED], tl.float32)
                 for t in tl.static_range(NUM_PATHS):
                     if path_degree(PATHS, t) == J:
@@ -396,7 +396,14 @@ def geometry_kernel(
                             BLOCK_HEADS,
                         )
                         d_rho = onto_basis(d_rho, da, weight_a, channel, exists, x, IRREPS, CHANNELS, COUNT, BLOCK, DOT)
-            if d_delta is not None and J > 0:
+        # A loop of its own, though it reads the same: with the one above, it needs more registers than there are.
+        if d_delta is not None and J > 0:
+            for group in range(0, GROUPS):
+                channel, exists = channels_of(group, HEADS, WIDTH, BLOCK_HEADS, PADDED)
+                v, go = pair_components(
+                    there, receiver, sender, group, value, grad_out, VALUES, OUTPUTS, HEADS, WIDTH, PADDED, BLOCK_HEADS
+                )
+                p = spread_list(weights, rows, there, group, HEADS, BLOCK_HEADS, PADDED)
                 if g is None:
                     gj = project(rho, weight_g, channel, exists, J, DEGREES, CHANNELS, COUNT, BLOCK, DOT)
                 else:
