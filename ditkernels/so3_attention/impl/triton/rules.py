@@ -31,10 +31,11 @@ def rule(key: Key) -> Config:
         config = Config(1, 16, 1, 0, 8, 1, registers=0 if single else most)
     elif key.kernel == "distances":
         config = Config(1, 16, 1, 0, 8, 1, registers=255 if key.architecture == "sm_80" and not single else 0)
-    elif key.kernel == "forces" and key.form == "basis":  # harmonics and projections are needed at the same time
-        config = Config(1, 16, 1, 0, 4 if amd else 8, 1, registers=255)
     elif key.kernel in ("geometry", "forces"):
-        config = Config(1, 16, 1, 0, 4 if single and amd else 8, 1, registers=168 if single else 128)
+        most = 168 if single else 128
+        if key.kernel == "forces" and key.form == "basis":  # gradients of directions, and through radial functions
+            most = 255
+        config = Config(1, 16, 1, 0, 4 if single and amd else 8, 1, registers=most)
     else:
         raise ValueError(f"so3_attention has no kernel {key.kernel!r}")
     return fitted(replace(config, heads=max(CHANNELS // power_of_two(key.width), 1)), key)
