@@ -96,4 +96,37 @@ void banded_product(const Bands& bands, int64_t rows, int64_t N, int64_t K, cons
   }
 }
 
+// Packs (rows, columns) into panels of P columns, rows in the order of the bands.
+template <class T, int P>
+void pack_sorted(const Bands& bands, int64_t rows, int64_t columns, const T* from, T* to) {
+  for (int64_t n = 0; n < columns; n += P) {
+    for (int64_t i = 0; i < rows; ++i, to += P) {
+      const T* row = from + bands.order[i] * columns + n;
+      for (int64_t c = 0; c < P; ++c) to[c] = n + c < columns ? row[c] : T(0);
+    }
+  }
+}
+
+// C (K, N) += A^T B for such rows A (rows, K) and any B (rows, N), packed by pack_sorted into panels of kRows and of
+// kPanel columns: only a range of the sorted rows differs from 0 in a panel of A.
+template <class T>
+void banded_transposed(const Bands& bands, int64_t rows, int64_t N, int64_t K, const T* packed_a, const T* packed_b,
+                       T* c) {
+  constexpr int P = GemmShape<T>::kPanel, R = GemmShape<T>::kRows;
+  for (int64_t k = 0; k < K; k += R) {
+    const auto none = [&](int64_t r) {
+      return bands.begin[bands.order[r]] >= k + R || bands.end[bands.order[r]] <= k;
+    };
+    int64_t first = 0, last = rows;
+    while (first < last && none(first)) ++first;
+    while (last > first && none(last - 1)) --last;
+    const T* block = packed_a + k * rows + first * R;
+    for (int64_t n = 0; n < N; n += P) {
+      const T* panel = packed_b + n * rows + first * P;
+      const int64_t columns = N - n < P ? N - n : P;
+      GemmTail<T, R, true>::apply(K - k < R ? K - k : R, last - first, block, 1, R, panel, c + k * N + n, N, columns);
+    }
+  }
+}
+
 }  // namespace

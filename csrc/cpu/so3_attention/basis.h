@@ -249,8 +249,8 @@ void project_backward(const So3BasisScratch<T>& s, const Tile& tile, const Probl
   const int64_t K = basis.count, D = problem.dim, n = tile.rows, A = shape.irreps * D;
   const int64_t packed = packed_transpose_size<T>(kTilePairs, K);
   if (basis.grad_a) {
-    pack_b<T>(n, A, s.grad_a, false, s.packed_grad);
-    gemm_transposed<T>(K, A, n, s.packed_rho, s.packed_grad, static_cast<T*>(basis.grad_a) + h * K * A);
+    pack_sorted<T, GemmShape<T>::kPanel>(s.bands, n, A, s.grad_a, s.packed_grad);
+    banded_transposed<T>(s.bands, n, A, K, s.packed_rho, s.packed_grad, static_cast<T*>(basis.grad_a) + h * K * A);
   }
   if (rho)
     gemm<T>(n, K, A, s.grad_a, static_cast<const T*>(basis.packed_at) + h * packed_size<T>(A, K), s.grad_rho);
@@ -258,9 +258,9 @@ void project_backward(const So3BasisScratch<T>& s, const Tile& tile, const Probl
     const T* grad = s.grad_g + J * kTilePairs * D;
     const int64_t part = h * shape.degrees + J;
     if (basis.grad_g) {
-      pack_b<T>(n, D, grad, false, s.packed_grad);
-      gemm_transposed<T>(K, D, n, s.packed_rho + (basis.scaling ? J * packed : 0), s.packed_grad,
-                         static_cast<T*>(basis.grad_g) + part * K * D);
+      pack_sorted<T, GemmShape<T>::kPanel>(s.bands, n, D, grad, s.packed_grad);
+      banded_transposed<T>(s.bands, n, D, K, s.packed_rho + (basis.scaling ? J * packed : 0), s.packed_grad,
+                           static_cast<T*>(basis.grad_g) + part * K * D);
     }
     if (rho)
       gemm<T>(n, K, D, grad, static_cast<const T*>(basis.packed_gt) + part * packed_size<T>(D, K),
@@ -367,8 +367,8 @@ void so3_basis_backward_item(So3BasisScratch<T>& s, const Problem& problem, cons
     for (int64_t J = 0; J < shape.degrees; ++J) {
       if (rho) zero(s.grad_rho + J * kTilePairs * K, tile.rows * K);
       if (weights && (J == 0 || basis.scaling))
-        pack_transpose<T>(tile.rows, K, rho_of(s, basis, J),
-                          s.packed_rho + J * packed_transpose_size<T>(kTilePairs, K));
+        pack_sorted<T, GemmShape<T>::kRows>(s.bands, tile.rows, K, rho_of(s, basis, J),
+                                            s.packed_rho + J * packed_transpose_size<T>(kTilePairs, K));
     }
     for (int64_t h = 0; h < H; ++h) {
       project_a(s, tile, problem, shape, basis, h);
