@@ -15,6 +15,7 @@ from ditkernels.models.d3mes.codes import ATOMIC_NUMBERS, released_codes
 CHOICES = {
     "attention": ("none", "code", "so3-front", "so3-end"),
     "layout": ("code", "v2"),
+    "prediction": ("noise", "correction"),
     "t0_term": ("gaussian", "pixel"),
     "patch_rows": (1, 2, 3, 4, 9),
 }
@@ -36,6 +37,8 @@ class D3MESConfig:
             attention that updates positions and elements) or ``"so3-end"`` (the same attention, and a transformer that
             sees its invariants alone: the noise of the positions is equivariant).
         layout: of the image, ``"code"`` (as released) or ``"v2"``; see :mod:`ditkernels.models.d3mes.image`.
+        prediction: what the network makes, ``"noise"``, or the ``"correction"`` of a first guess of the noise (layout
+            ``"v2"`` only); see :mod:`ditkernels.models.d3mes.guess`.
         elements: symbols of the heavy elements that exist.
         rows: of the image; a multiple of ``patch_rows``. In layout ``"code"`` the number of tokens must be a square.
         max_atoms: largest number of heavy atoms; at most ``rows``.
@@ -58,6 +61,7 @@ class D3MESConfig:
 
     attention: str = "so3-end"
     layout: str = "v2"
+    prediction: str = "correction"
     elements: tuple[str, ...] = ("C", "N", "O", "F")
     rows: int = 15
     max_atoms: int = 9
@@ -127,6 +131,8 @@ class D3MESConfig:
     def _check_unused(self) -> None:
         if self.so3 and self.layout != "v2":
             raise ValueError(f"model config: attention {self.attention} needs layout v2, got {self.layout!r}")
+        if self.prediction == "correction" and self.layout != "v2":
+            raise ValueError(f"model config: prediction correction needs layout v2, got {self.layout!r}")
         if self.attention == "code" and self.layout != "code":
             raise ValueError(f"model config: attention code needs layout code, got {self.layout!r}")
         cases = ((SO3_ONLY, self.so3, "attention so3-front and so3-end"), (V2_ONLY, self.layout == "v2", "layout v2"))
@@ -211,7 +217,7 @@ class D3MESConfig:
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
 
 
-_RELEASED = D3MESConfig(attention="code", layout="code", rows=27, t0_term="pixel")
+_RELEASED = D3MESConfig(attention="code", layout="code", prediction="noise", rows=27, t0_term="pixel")
 
 NAMED: dict[str, D3MESConfig] = {
     # The released network and, without its ring, the paper's ablation: the same image, loss and transformer.

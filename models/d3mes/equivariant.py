@@ -6,31 +6,70 @@ rotations are; 0+ and 1- come in and go out, 2+ lives between the layers. Distan
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ditkernels.nn import EquivariantLayerNorm, EquivariantLinear, SO3Attention, select_irreps
+from ditkernels.models.d3mes.image import ORDERS
+from ditkernels.nn import (
+    EquivariantAdaLNZero,
+    EquivariantGatedMLP,
+    EquivariantLayerNorm,
+    SO3Attention,
+    modulate_irreps,
+    scale_irreps,
+    select_irreps,
+)
 from ditkernels.so3 import Irreps
 
-OUTSIDE, INSIDE, VECTORS = Irreps.natural(1), Irreps.natural(2), Irreps("1-")
+OUTSIDE, INSIDE = Irreps.natural(1), Irreps.natural(2)
 
 
-class SO3Layer(nn.Module):
-    r"""One layer of attention with self-interaction, one pair of matrices per degree l:
+@dataclass(frozen=True)
+class Atoms:
+    """T atoms of B ragged molecules, P pairs.
 
-    .. math:: f'_l = W_l\,[z_l; f_l], \qquad z = \mathrm{SO3Attention}(\mathrm{ELN}(f))
+    positions: (T, 3) in Å. molecule: (T,) int64, which each belongs to. cu_seqlens: (B + 1,), first row of each
+    molecule. bonds: (P, 3), expected bonds of every pair, see :class:`ditkernels.models.d3mes.guess.Guess`.
+    """
 
-    (SE(3)-Transformer, arXiv 2006.10503, eq. 12, with depthwise filters.) ``W`` on z is the output layer of the
-    attention; degrees that f or f' lacks are 0 there.
+    positions: Tensor
+    molecule: Tensor
+    cu_seqlens: Tensor
+    bonds: Tensor
+
+
+class SO3Block(nn.Module):
+    r"""adaLN-Zero transformer block on features f that rotate, with modulations per irrep from c, and expected bonds w:
+
+    .. math::
+        f &\leftarrow f + \alpha_1 \odot \mathrm{SO3Attention}(\mathrm{ELN}(f)(1+\gamma_1) + \beta_1,
+             \text{logits} + w\,W_b) \\
+        f &\leftarrow f + \alpha_2 \odot \mathrm{EMLP}(\mathrm{ELN}(f)(1+\gamma_2) + \beta_2)
+
+    (the attention of SE(3)-Transformer, arXiv 2006.10503, eq. 12, with depthwise filters, in the block of DiTMC, arXiv
+    2506.15378). Irreps that f lacks before are 0 in the first sum, those that it lacks behind are dropped. W_b (orders,
+    heads) starts at 0.
+
+    channels, condition: widths of f and c. heads, basis_size, cutoff: of the attention.
     """
 
     def __init__(
-        self, irreps_in: Irreps, irreps_out: Irreps, channels: int, heads: int, basis_size: int, cutoff: float
+        self,
+        irreps_in: Irreps,
+        irreps_out: Irreps,
+        channels: int,
+        condition: int,
+        heads: int,
+        basis_size: int,
+        cutoff: float,
     ) -> None:
         super().__init__()
         self.irreps_in, self.irreps_out = irreps_in, irreps_out
-        self.kept = Irreps(irrep for irrep in irreps_in if irrep in set(irreps_out))
-        self.norm = EquivariantLayerNorm(irreps_in)
+        self.modulation = EquivariantAdaLNZero(irreps_in, irreps_out, channels, condition)
+        self.attention_norm = EquivariantLayerNorm(irreps_in)
         self.attention = SO3Attention(
             irreps_in,
             irreps_out,
@@ -41,80 +80,101 @@ class SO3Layer(nn.Module):
             radial="gaussian",
             cutoff=cutoff,
         )
-        self.own = EquivariantLinear(self.kept, channels, channels, bias=False)
+        self.bonds = nn.Linear(ORDERS, heads, bias=False)
+        self.mlp_norm = EquivariantLayerNorm(irreps_out)
+        self.mlp = EquivariantGatedMLP(irreps_out, channels, 2 * channels)
 
-    def forward(self, x: Tensor, positions: Tensor, cu_seqlens: Tensor, impl: str) -> Tensor:
-        """x (T, M_in, C), positions (T, 3) in Å; (T, M_out, C)."""
-        attended = self.attention(self.norm(x), positions, cu_seqlens=cu_seqlens, exclude_self=True, impl=impl)
-        own = self.own(select_irreps(x, self.irreps_in, self.kept))
-        return attended + select_irreps(own, self.kept, self.irreps_out)
+    def reset_parameters(self) -> None:
+        nn.init.zeros_(self.bonds.weight)
+
+    def forward(self, state: Tensor, condition: Tensor, atoms: Atoms, impl: str) -> Tensor:
+        """State (T, M_in, C) and c (B, D) to the new state (T, M_out, C)."""
+        modulations = (x[atoms.molecule] for x in self.modulation(condition))
+        scale1, shift1, gate1, scale2, shift2, gate2 = modulations
+        update = self.attention(
+            modulate_irreps(self.attention_norm(state), scale1, shift1, self.irreps_in),
+            atoms.positions,
+            cu_seqlens=atoms.cu_seqlens,
+            bias=self.bonds(atoms.bonds),
+            exclude_self=True,
+            impl=impl,
+        )
+        state = select_irreps(state, self.irreps_in, self.irreps_out) + scale_irreps(update, gate1, self.irreps_out)
+        update = self.mlp(modulate_irreps(self.mlp_norm(state), scale2, shift2, self.irreps_out))
+        return state + scale_irreps(update, gate2, self.irreps_out)
 
 
 class SO3Stack(nn.Module):
-    """Layers from 0+ and 1- to ``irreps_out``, with 0+, 1- and 2+ between them.
+    """Blocks from 0+ and 1- to 0+ and 1-, with 0+, 1- and 2+ between them; arguments are those of :class:`SO3Block`."""
 
-    channels, heads, layers, basis_size, cutoff: of the attention.
-    """
-
-    def __init__(
-        self, irreps_out: Irreps, channels: int, heads: int, layers: int, basis_size: int, cutoff: float
-    ) -> None:
+    def __init__(self, layers: int, channels: int, condition: int, heads: int, basis_size: int, cutoff: float) -> None:
         super().__init__()
-        states = [OUTSIDE, *[INSIDE] * (layers - 1), irreps_out]
-        self.layers = nn.ModuleList(
-            SO3Layer(before, after, channels, heads, basis_size, cutoff)
+        states = [OUTSIDE, *[INSIDE] * (layers - 1), OUTSIDE]
+        self.blocks = nn.ModuleList(
+            SO3Block(before, after, channels, condition, heads, basis_size, cutoff)
             for before, after in zip(states[:-1], states[1:], strict=True)
         )
 
-    def forward(self, scalars: Tensor, vectors: Tensor, positions: Tensor, cu_seqlens: Tensor, impl: str) -> Tensor:
-        """Scalars (T, C), vectors (T, 3, C) and positions (T, 3) in Å of ragged molecules to features (T, M, C)."""
+    def reset_parameters(self) -> None:
+        for block in self.blocks:
+            block.reset_parameters()
+
+    def forward(
+        self, scalars: Tensor, vectors: Tensor, condition: Tensor, atoms: Atoms, impl: str
+    ) -> tuple[Tensor, Tensor]:
+        """Scalars (T, C) and vectors (T, 3, C) to new ones."""
         state = torch.cat((scalars.unsqueeze(-2), vectors), dim=-2)
-        for layer in self.layers:
-            state = layer(state, positions, cu_seqlens, impl)
-        return state
+        for block in self.blocks:
+            state = block(state, condition, atoms, impl)
+        return state[..., 0, :], state[..., 1:, :]
 
 
 class SO3Encoder(nn.Module):
     """Noisy atoms to scalars and vectors.
 
-    invariants: numbers per atom that come in; the others are those of :class:`SO3Stack`.
+    invariants: numbers per atom that come in. sizes: arguments of :class:`SO3Stack`.
     """
 
-    def __init__(self, invariants: int, channels: int, heads: int, layers: int, basis_size: int, cutoff: float) -> None:
+    def __init__(self, invariants: int, **sizes: int | float) -> None:
         super().__init__()
-        self.scalars = nn.Linear(invariants, channels)
-        self.vectors = nn.Parameter(torch.empty(channels))
-        self.stack = SO3Stack(OUTSIDE, channels, heads, layers, basis_size, cutoff)
+        self.scalars = nn.Linear(invariants, sizes["channels"])
+        self.vectors = nn.Parameter(torch.empty(sizes["channels"]))
+        self.stack = SO3Stack(**sizes)
 
     def reset_parameters(self) -> None:
         nn.init.normal_(self.vectors)
+        self.stack.reset_parameters()
 
     def forward(
-        self, invariants: Tensor, positions: Tensor, scale: float, cu_seqlens: Tensor, impl: str
+        self, invariants: Tensor, positions: Tensor, condition: Tensor, atoms: Atoms, impl: str
     ) -> tuple[Tensor, Tensor]:
-        """Scalars (T, C) and vectors (T, 3, C) of atoms with invariants (T, F) and centred positions (T, 3), which are
-        in units of ``scale`` Å.
+        """Scalars (T, C) and vectors (T, 3, C) of atoms with invariants (T, F), and positions (T, 3) as the image has
+        them, with zero mean; c (B, D).
         """
-        vectors = positions.unsqueeze(-1) * self.vectors
-        state = self.stack(self.scalars(invariants), vectors, positions * scale, cu_seqlens, impl)
-        return state[..., 0, :], state[..., 1:, :]
+        return self.stack(self.scalars(invariants), positions.unsqueeze(-1) * self.vectors, condition, atoms, impl)
 
 
 class SO3Decoder(nn.Module):
     r"""Scalars s and vectors V of the encoder, and what the transformer made of them, to one vector per atom:
 
-    .. math:: V' = \mathrm{SO3Stack}(s + h, \; V \odot (1 + g)), \qquad \epsilon = \sum_c w_c V'_c
+    .. math::
+        s', V' = \mathrm{SO3Stack}(s + h, \; V \odot (1 + g)), \qquad
+        v = \sum_k w_k (1 + \gamma_k)\, V'_k, \qquad \gamma = W_c\,\mathrm{silu}(c) + b + W_s\,\mathrm{LN}(s')
 
-    The weights w start at 0. Arguments are those of :class:`SO3Stack`.
+    The weights w, W and b start at 0. sizes: arguments of :class:`SO3Stack`.
     """
 
-    def __init__(self, channels: int, heads: int, layers: int, basis_size: int, cutoff: float) -> None:
+    def __init__(self, **sizes: int | float) -> None:
         super().__init__()
-        self.stack = SO3Stack(VECTORS, channels, heads, layers, basis_size, cutoff)
-        self.out = nn.Linear(channels, 1, bias=False)
+        self.stack = SO3Stack(**sizes)
+        self.modulation = nn.Linear(sizes["condition"], sizes["channels"])
+        self.gate = nn.Linear(sizes["channels"], sizes["channels"], bias=False)
+        self.out = nn.Linear(sizes["channels"], 1, bias=False)
 
     def reset_parameters(self) -> None:
-        nn.init.zeros_(self.out.weight)
+        for parameter in (self.modulation.weight, self.modulation.bias, self.gate.weight, self.out.weight):
+            nn.init.zeros_(parameter)
+        self.stack.reset_parameters()
 
     def forward(
         self,
@@ -122,10 +182,13 @@ class SO3Decoder(nn.Module):
         vectors: Tensor,
         shift: Tensor,
         gate: Tensor,
-        positions: Tensor,
-        cu_seqlens: Tensor,
+        condition: Tensor,
+        atoms: Atoms,
         impl: str,
     ) -> Tensor:
-        """(T, C), (T, 3, C), h and g (T, C), positions (T, 3) in Å to vectors (T, 3)."""
-        vectors = vectors * (1 + gate).unsqueeze(-2)
-        return self.out(self.stack(scalars + shift, vectors, positions, cu_seqlens, impl)).squeeze(-1)
+        """(T, C), (T, 3, C), h and g (T, C), c (B, D) to vectors (T, 3)."""
+        scalars, vectors = self.stack(scalars + shift, vectors * (1 + gate).unsqueeze(-2), condition, atoms, impl)
+        scale = self.modulation(F.silu(condition))[atoms.molecule] + self.gate(
+            F.layer_norm(scalars, scalars.shape[-1:])
+        )
+        return self.out(vectors * (1 + scale).unsqueeze(-2)).squeeze(-1)

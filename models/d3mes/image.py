@@ -67,7 +67,7 @@ def encode(
     image[molecule, 0, row] = positions
     place = np.zeros(max(config.atomic_numbers) + 1, dtype=np.int64)
     place[list(config.atomic_numbers)] = 1 + np.arange(len(config.elements))
-    codes = _element_codes(config)[place[atomic_numbers]]
+    codes = element_codes(config)[place[atomic_numbers]]
     image[molecule, 1:-1, row] = codes.reshape(-1, config.element_channels, 3)
     image[owner, -1, _bond_rows(bonds, owner, atom_counts, config)] = _bond_codes(bonds, config)
     return torch.from_numpy(image.astype(np.float32))
@@ -106,6 +106,23 @@ def decode(images: Tensor, counts: Sequence[int] | Tensor | None, config: D3MESC
     return found
 
 
+def element_codes(config: D3MESConfig) -> np.ndarray:
+    """Codes (1 + elements, 3 * element channels) float64 of padding and of the elements."""
+    if config.layout == "code":
+        return np.array([(0, 0, 0), *released_codes(config.elements).values()], dtype=np.float64)
+    return config.element_scale * np.eye(1 + len(config.elements), 3 * config.element_channels)
+
+
+def bond_codes(config: D3MESConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Codes (E, 3) float64 of all bonds (E, 3) int64 that an image can name, orders 1 to 3 of a pair one after another;
+    and the code (3,) of no bond, in ``v2``.
+    """
+    first, second = np.triu_indices(config.max_atoms, 1)
+    pairs = np.repeat(np.stack((first, second), axis=-1), ORDERS, axis=0)
+    bonds = np.concatenate((pairs, np.tile(1 + np.arange(ORDERS), len(first))[:, None]), axis=-1)
+    return _bond_codes(bonds, config), bonds, NO_BOND * config.bond_scale
+
+
 def padding(config: D3MESConfig) -> Tensor:
     """(C, I, 3) float32: the image of no atoms and no bonds."""
     return torch.from_numpy(_padding(1, config)[0].astype(np.float32))
@@ -113,17 +130,10 @@ def padding(config: D3MESConfig) -> Tensor:
 
 def _padding(batch: int, config: D3MESConfig) -> np.ndarray:
     image = np.zeros((batch, config.channels, config.rows, 3))
-    image[:, 1:-1] = _element_codes(config)[0].reshape(config.element_channels, 1, 3)
+    image[:, 1:-1] = element_codes(config)[0].reshape(config.element_channels, 1, 3)
     if config.layout == "v2":
         image[:, -1] = NO_BOND * config.bond_scale
     return image
-
-
-def _element_codes(config: D3MESConfig) -> np.ndarray:
-    """(1 + elements, 3 * element channels): codes of padding and of the elements."""
-    if config.layout == "code":
-        return np.array([(0, 0, 0), *released_codes(config.elements).values()], dtype=np.float64)
-    return config.element_scale * np.eye(1 + len(config.elements), 3 * config.element_channels)
 
 
 def _bond_scales(config: D3MESConfig) -> np.ndarray:
@@ -170,7 +180,7 @@ def _elements(codes: np.ndarray, config: D3MESConfig) -> tuple[np.ndarray, np.nd
     """Nearest code (B, I) of rows of digits: 0 for padding (layout code only), then the elements, last what is not
     finite; and whether it is far.
     """
-    table = _element_codes(config)
+    table = element_codes(config)
     spacing = min(np.linalg.norm(a - b) for k, a in enumerate(table) for b in table[:k])
     finite = np.isfinite(codes).all(axis=-1)
     distance = np.linalg.norm(np.where(finite[..., None], codes, 0.0)[..., None, :] - table, axis=-1)

@@ -27,9 +27,10 @@ from ditkernels.models.ditmc.geometry import random_rotations
 from ditkernels.models.training.config import TrainingConfig, require
 from ditkernels.models.training.recipe import Progress
 from ditkernels.models.training.recipe import Recipe as AbstractRecipe
-from ditkernels.models.training.steps import VALIDATION, generator_for
+from ditkernels.models.training.steps import PRIOR, VALIDATION, generator_for
 
 ORDERS = ("canonical", "random")
+PRIOR_CHUNK = 4096
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,10 @@ class Recipe(AbstractRecipe):
         if self.config.model.masked:
             counts, labels = self.dataset.atom_counts[entries], self.dataset.labels[entries]
             network.sizes.copy_(count_sizes(counts, labels, *_shape(network.sizes)))
+            generator = generator_for(PRIOR, self.config.seed)
+            for part in np.array_split(entries, -(-len(entries) // PRIOR_CHUNK)):
+                image, _, count = self._images(part, generator)
+                network.guess.count_(image, count)
         return network
 
     def examples(self, entries: np.ndarray, generator: torch.Generator) -> Images:

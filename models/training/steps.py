@@ -14,7 +14,7 @@ import torch
 from ditkernels.models.training.recipe import Examples, Recipe
 
 # First word of the seed of every stream of random numbers, so that no two streams share numbers.
-TRAINING, VALIDATION = 1, 2
+TRAINING, VALIDATION, PRIOR = 1, 2, 3
 
 In = TypeVar("In")
 Out = TypeVar("Out")

@@ -62,7 +62,7 @@ def test_files(tmp_path):
         ({"attention": "none", "layout": "code"}, "must be a square for layout code"),
         ({"attention": "none", "cutoff": 5.0}, "cutoff is for attention so3-front and so3-end only, got 5.0"),
         (
-            {"attention": "none", "layout": "code", "rows": 27, "element_scale": 1.0},
+            {"attention": "none", "layout": "code", "prediction": "noise", "rows": 27, "element_scale": 1.0},
             "element_scale is for layout v2 only, got 1.0",
         ),
         (

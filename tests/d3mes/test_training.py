@@ -101,7 +101,7 @@ def test_a_new_network_has_the_histogram_of_the_training_molecules(make):
 
 @pytest.mark.parametrize("attention", ["none", "so3-front", "so3-end", "code"])
 def test_a_run_writes_a_network_that_samples(make, tmp_path, attention):
-    model = {"layout": "code", "rows": 27, "t0_term": "pixel"} if attention == "code" else {}
+    model = {"layout": "code", "prediction": "noise", "rows": 27, "t0_term": "pixel"} if attention == "code" else {}
     recipe = make(attention, model=model)
     trainer = Trainer(recipe, tmp_path, CPU, echo=lambda sentence: None)
     trainer.run()

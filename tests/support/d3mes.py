@@ -11,9 +11,10 @@ from ditkernels.models.d3mes.image import encode
 from ditkernels.models.d3mes.masks import centred, generated
 from ditkernels.models.molecule.raw import RawMolecule
 
+_RELEASED = {"layout": "code", "prediction": "noise", "rows": 12, "patch_rows": 3, "t0_term": "pixel"}
 ARMS = {
-    "code": {"attention": "code", "layout": "code", "rows": 12, "patch_rows": 3, "t0_term": "pixel"},
-    "dtm-code": {"attention": "none", "layout": "code", "rows": 12, "patch_rows": 3, "t0_term": "pixel"},
+    "code": {"attention": "code", **_RELEASED},
+    "dtm-code": {"attention": "none", **_RELEASED},
     "dtm": {"attention": "none"},
     "so3-p": {"attention": "so3-front", "so3_channels": 16, "basis_size": 8},
     "so3-e": {"attention": "so3-end", "so3_channels": 16, "basis_size": 8},

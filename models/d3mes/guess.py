@@ -1,0 +1,116 @@
+"""What a noisy image says by itself: the best guess of its noise that needs no network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ditkernels.models.d3mes.config import D3MESConfig
+from ditkernels.models.d3mes.image import ORDERS, bond_codes, element_codes
+from ditkernels.models.d3mes.masks import atom_rows
+
+
+@dataclass(frozen=True)
+class Guess:
+    """Of a noisy image (B, C, I, 3).
+
+    noise: (B, C, I, 3), the expected noise. rows: (B, I, 4), the expected code of every bond row over ``bond_scale``,
+    and the probability that it holds no bond. bonds: (B, max_atoms, max_atoms, 3), symmetric, the expected number of
+    rows that name a pair, for every order.
+    """
+
+    noise: Tensor
+    rows: Tensor
+    bonds: Tensor
+
+
+class FirstGuess(nn.Module):
+    r"""Posterior of a naive prior: positions are standard normal, every row of codes is by itself, and a code c is as
+    likely there, :math:`\pi_r(c)`, as it was in the training data:
+
+    .. math::
+        p_r(c) \propto \pi_r(c) \exp\frac{-|x_r - \sqrt{\bar\alpha_t}\, c|^2}{2 (1 - \bar\alpha_t)}, \qquad
+        E\,\epsilon = \sqrt{1 - \bar\alpha_t}\, x, \qquad
+        E\,\epsilon_r = \frac{x_r - \sqrt{\bar\alpha_t} \sum_c p_r(c)\, c}{\sqrt{1 - \bar\alpha_t}}
+
+    for positions and for rows of codes: of elements, and of bonds between atoms that exist, and of no bond. Where the
+    noise is small beside the distance of two codes, the latter is exact. No weights.
+
+    ``element_counts`` (rows, elements) and ``bond_counts`` (2, rows, bonds + 1), in rows with and without an atom, the
+    last code being that of no bond: what the prior is made of, one more of each. A new one has counted nothing, and all
+    codes are equally likely.
+
+    Raises ValueError for another layout than ``v2``.
+    """
+
+    def __init__(self, config: D3MESConfig) -> None:
+        super().__init__()
+        if config.layout != "v2":
+            raise ValueError(f"the first guess needs layout v2, got {config.layout!r}")
+        self.max_atoms, self.bond_scale = config.max_atoms, config.bond_scale
+        codes, bonds, none = bond_codes(config)
+        # In float64, and not buffers, so that a network in half precision keeps them.
+        self.elements = torch.from_numpy(element_codes(config)[1:])
+        self.bonds = torch.cat((torch.from_numpy(codes), torch.from_numpy(none)[None]))
+        self.ends = torch.from_numpy(bonds[::ORDERS, :2]).T.contiguous()
+        self.register_buffer("element_counts", torch.zeros(config.rows, len(self.elements)))
+        self.register_buffer("bond_counts", torch.zeros(2, config.rows, len(self.bonds)))
+
+    @torch.no_grad()
+    def count_(self, image: Tensor, count: Tensor) -> None:
+        """Add the codes of clean images (B, C, I, 3) of molecules with ``count`` (B,) atoms to what the prior is of."""
+        atoms = atom_rows(count, image.shape[2])
+        row = torch.arange(image.shape[2]).expand_as(atoms)
+        kinds = _nearest(_element_rows(image), self.elements)
+        places = (row[atoms], kinds[atoms])
+        self.element_counts.index_put_(places, torch.ones(len(places[0])), accumulate=True)
+        places = ((~atoms).long().flatten(), row.flatten(), _nearest(image[:, -1], self.bonds).flatten())
+        self.bond_counts.index_put_(places, torch.ones(len(places[0])), accumulate=True)
+
+    def forward(self, image: Tensor, alpha_bar: Tensor, count: Tensor) -> Guess:
+        """image: (B, C, I, 3), noisy; alpha_bar, count: (B,). Results are at least float32."""
+        image = image.to(torch.promote_types(image.dtype, torch.float32))
+        bar, bonds, elements = alpha_bar.to(image).view(-1, 1, 1), self.bonds.to(image), self.elements.to(image)
+        first, second = self.ends.to(image.device)
+        row = torch.arange(image.shape[2], device=image.device)
+        prior = _log_share(self.bond_counts)[(row >= count.unsqueeze(-1)).long(), row].to(image)
+        absent = (second >= count.unsqueeze(-1)).repeat_interleave(ORDERS, dim=-1).unsqueeze(1)
+        prior[..., :-1].masked_fill_(absent, -torch.inf)
+        share = _posterior(image[:, -1], bonds, bar, prior)
+        kinds = _posterior(_element_rows(image), elements, bar, _log_share(self.element_counts).to(image))
+        of_elements = (kinds @ elements).unflatten(-1, (-1, 3)).transpose(1, 2)
+        of_bonds = share @ bonds
+        bar = bar.unsqueeze(1)
+        codes = torch.cat((of_elements, of_bonds.unsqueeze(1)), dim=1)
+        of_codes = (image[:, 1:] - bar.sqrt() * codes) / (1 - bar).sqrt()
+        noise = torch.cat(((1 - bar).sqrt() * image[:, :1], of_codes), dim=1)
+        pairs = share[..., :-1].sum(dim=1).unflatten(-1, (-1, ORDERS))
+        matrix = pairs.new_zeros(len(image), self.max_atoms, self.max_atoms, ORDERS)
+        matrix[:, first, second] = pairs
+        matrix[:, second, first] = pairs
+        return Guess(noise, torch.cat((of_bonds / self.bond_scale, share[..., -1:]), dim=-1), matrix)
+
+
+def _element_rows(image: Tensor) -> Tensor:
+    """(B, C, I, 3) to the codes of elements (B, I, 3 (C - 2))."""
+    return image[:, 1:-1].transpose(1, 2).flatten(-2)
+
+
+def _nearest(rows: Tensor, codes: Tensor) -> Tensor:
+    """Numbers (B, I) of the codes (E, F) that clean rows (B, I, F) hold."""
+    return torch.cdist(rows.to(codes), codes).argmin(dim=-1)
+
+
+def _log_share(counts: Tensor) -> Tensor:
+    """log of (counts + 1) over their sum along the last axis."""
+    counts = counts.double() + 1
+    return (counts / counts.sum(dim=-1, keepdim=True)).log()
+
+
+def _posterior(rows: Tensor, codes: Tensor, bar: Tensor, prior: Tensor) -> Tensor:
+    """Probabilities (B, I, E) of codes (E, F) given rows (B, I, F), and log probabilities before (..., I, E)."""
+    # |x - c|^2 without |x|^2, which all codes share.
+    closeness = 2 * bar.sqrt() * (rows @ codes.T) - bar * codes.square().sum(dim=-1)
+    return (closeness * (0.5 / (1 - bar)) + prior).softmax(dim=-1)
