@@ -4,10 +4,10 @@
     p_ij^h     = softmax over the allowed senders j
     out_ic     = sum_j p_ij^{h(c)} v_jc b_ij,c
 
-Work is split by (molecule, up to 128 receivers), which depends on shapes only, so results do not depend on the number
-of threads. Gradients of keys, values and positions are added per molecule in receiver order; gradients of tables and
-weights per group of neighbouring items, then over the groups. There are no atomics: equal bits in every run. The
-backward recomputes p from lse.
+Work is split by (molecule, up to 128 receivers, 256 of displacements), which depends on shapes only, so results do not
+depend on the number of threads. Gradients of keys, values and positions are added per molecule in receiver order;
+gradients of tables and weights per group of neighbouring items, then over the groups. There are no atomics: equal bits
+in every run. The backward recomputes p from lse.
 
 Elements moved per pair from and to memory, C = H * D (tokens, tables and weights stay in cache):
 

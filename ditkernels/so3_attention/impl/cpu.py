@@ -4,12 +4,13 @@
     out_i,(o,m),c = sum_j p_ij^{h(c)} sum_paths (J,x,o) w_path,c g_ij,J,c
                     sum_{M,n} CG[J,x,o]_{M n m} Y_JM(r_j - r_i) v_j,(x,n),c
 
-The senders of one receiver are one tile. Since the path weights do not depend on the sender, the kernels sum p g_J Y_JM
-v_n over senders first and contract with CG once per receiver. In the basis form the radial functions and their
-projections are made per receiver and head, so that no tensor of pairs exists beside the index. Work is split by
-(molecule, up to 128 receivers), which depends on shapes only, so results do not depend on the number of threads; shared
-gradients are added per group of neighbouring items, then over the groups. There are no atomics: equal bits in every
-run. The backward recomputes p from lse.
+Senders come in tiles, joined by a running softmax. Since the path weights do not depend on the sender, the kernels sum
+p g_J Y_JM v_n over senders first and contract with CG once per receiver. In the basis form the radial functions and
+their projections, over the band of functions that are not negligible at a distance, are made tile by tile, once for both
+directions of a pair where a whole molecule is one piece of work, so that no tensor of pairs exists beside the index.
+Work is split by (molecule, receivers: up to 256 in the basis form, 128 else), which depends on shapes only, so results
+do not depend on the number of threads; shared gradients are added per group of neighbouring items, then over the
+groups. There are no atomics: equal bits in every run. The backward recomputes p from lse.
 
 Elements moved per pair from and to memory, C = H * D, A irreps of queries, J filter degrees (tokens and weights stay in
 cache):
