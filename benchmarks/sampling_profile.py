@@ -24,8 +24,7 @@ from benchmarks.cases.molecules import batch, network  # noqa: E402
 from benchmarks.cases.networks import NETWORKS  # noqa: E402
 from benchmarks.cases.pair import equal, pair_case  # noqa: E402
 from benchmarks.cases.pair import operations as pair_operations  # noqa: E402
-from benchmarks.cases.so3 import operations as so3_operations  # noqa: E402
-from benchmarks.cases.so3 import so3_case  # noqa: E402
+from benchmarks.cases.so3 import BASIS, forward_operations  # noqa: E402
 from benchmarks.measure import ceilings  # noqa: E402
 from benchmarks.measure.environment import environment, result_name  # noqa: E402
 from ditkernels.models.ditmc.engine import Engine  # noqa: E402
@@ -38,8 +37,6 @@ STEPS = 5
 _MATRIX = ("aten::mm", "aten::addmm", "aten::bmm")
 _ATTENTION = ("pair_attention", "so3_attention")
 _ATOMS = ("atomwise",)
-FULL_COMPONENTS = 8
-"""Of PE(3)'s inner blocks at degree 1: both parities of scalars and vectors."""
 _FORMS = {"ape": "table", "rpe": "displacement"}
 
 
@@ -92,9 +89,12 @@ def attention_operations(name: str, molecules: int, size: int) -> int:
     form = _FORMS.get(name.split("-")[0])
     if form is not None:
         return blocks * pair_operations(pair_case(form, lengths, "forward", channels=channels), None)
-    # A lower bound: the blocks that have not all irreps yet (or any more) are left out.
-    full = sum(block.irreps_in.dim == block.irreps.dim == FULL_COMPONENTS for block in model.blocks)
-    return full * so3_operations(so3_case("basis", "DiTMC", channels, lengths, "forward"), None)
+    total = 0
+    for block in model.blocks:
+        lists = (block.irreps_in, block.attention.irreps_out)
+        per_pair, per_atom = forward_operations(*lists, block.attention.weight_g.shape[1], BASIS)
+        total += molecules * channels * (size * (size - 1) * per_pair + size * per_atom)
+    return total
 
 
 def atom_bytes(engine: Engine) -> int:

@@ -67,22 +67,32 @@ def set_up(case: Case, device: torch.device) -> Work:
     return operator_work(case, call, rows, cotangent)
 
 
+def forward_operations(irreps_in: Irreps, irreps_out: Irreps, J: int, functions: int) -> tuple[int, int]:
+    """Per pair and channel, and per atom and channel: logits 2 M + 2 A, values 2 V + F + J with V products of a filter
+    and a value component that a path takes (F M where all are), ``functions`` (A + J) for projections, which the two
+    directions of a pair share; the Clebsch-Gordan sums per atom.
+    """
+    lists = spec(join(str(irreps_in), None, str(irreps_out)), J)
+    taken = {(degree, value) for degree, value, _ in lists.steps}
+    products = sum((2 * degree + 1) * (2 * irreps_in[value].degree + 1) for degree, value in taken)
+    couplings = sum((2 * lists.degrees[2][o] + 1) * (2 * degree + 1) for degree, _, o in lists.steps)
+    M, A = irreps_in.dim, len(irreps_in)
+    return 2 * M + 2 * A + 2 * products + J * J + J + functions * (A + J), 3 * couplings
+
+
 def operations(case: Case, work: Work) -> int:
-    """Forward per pair and channel: logits 2 M + 2 A, values 2 F M + F + J, and K (A + J) for projections, which the
-    two directions of a pair share; the Clebsch-Gordan sums per atom. Backward: all of it again, its two products with
-    gradients (sums 2 F M and 4 J M; for projections two matrix products), and 6 M + 3 A for queries and keys.
+    """Forward as :func:`forward_operations` says. Backward: all of it again, its two products with gradients (sums
+    2 F M and 4 J M; for projections two matrix products), and 6 M + 3 A for queries and keys.
     """
     irreps, J = irreps_of(case), filter_degrees(case)
-    M, A, F, text = irreps.dim, len(irreps), J * J, str(irreps)
-    projections = BASIS * (A + J) if case.form == "basis" else 0
-    forward = 2 * M + 2 * A + 2 * F * M + F + J + projections
-    backward = forward + 2 * F * M + 4 * J * M + 6 * M + 3 * A + 2 * projections
-    lists = spec(join(text, None, None), J)
-    couplings = sum((2 * lists.degrees[2][o] + 1) * (2 * degree + 1) for degree, _, o in lists.steps)
+    M, A, F = irreps.dim, len(irreps), J * J
+    functions = BASIS if case.form == "basis" else 0
+    forward, per_atom = forward_operations(irreps, irreps, J, functions)
+    backward = forward + 2 * F * M + 4 * J * M + 6 * M + 3 * A + 2 * functions * (A + J)
     pairs, atoms = case.pairs - case.atoms, case.atoms
-    per_channel = pairs * forward + 3 * atoms * couplings
+    per_channel = pairs * forward + atoms * per_atom
     if case.direction == BOTH:
-        per_channel += pairs * backward + 6 * atoms * couplings
+        per_channel += pairs * backward + 2 * atoms * per_atom
     return case.layers * case.channels * per_channel
 
 
