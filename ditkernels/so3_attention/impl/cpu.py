@@ -6,11 +6,11 @@
 
 Senders come in tiles, joined by a running softmax. Since the path weights do not depend on the sender, the kernels sum
 p g_J Y_JM v_n over senders first and contract with CG once per receiver. In the basis form the radial functions and
-their projections, over the band of functions that are not negligible at a distance, are made tile by tile, once for both
-directions of a pair where a whole molecule is one piece of work, so that no tensor of pairs exists beside the index.
-Work is split by (molecule, receivers: up to 256 in the basis form, 128 else), which depends on shapes only, so results
-do not depend on the number of threads; shared gradients are added per group of neighbouring items, then over the
-groups. There are no atomics: equal bits in every run. The backward recomputes p from lse.
+their projections, over the band of functions that are not negligible at a distance, are made tile by tile, once for
+both directions of a pair where a whole molecule is one piece of work, so that no tensor of pairs exists beside the
+index. Work is split by (molecule, receivers: up to 256 in the basis form, 128 else), which depends on shapes only, so
+results do not depend on the number of threads; shared gradients are added per group of neighbouring items, then over
+the groups. There are no atomics: equal bits in every run. The backward recomputes p from lse.
 
 Elements moved per pair from and to memory, C = H * D, A irreps of queries, J filter degrees (tokens and weights stay in
 cache):
