@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ditkernels.models.d3mes.config import D3MESConfig
 from ditkernels.models.d3mes.image import ORDERS, bond_codes, element_codes
 from ditkernels.models.d3mes.masks import atom_rows
+from ditkernels.models.molecule.valence import VALENCES
+
+TOLERANCE = 0.1
+"""Width, in bond orders, of the step at the largest valence."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,9 @@ class FirstGuess(nn.Module):
         E\,\epsilon_r = \frac{x_r - \sqrt{\bar\alpha_t} \sum_c p_r(c)\, c}{\sqrt{1 - \bar\alpha_t}}
 
     for positions and for rows of codes: of elements, and of bonds between atoms that exist, and of no bond. Where the
-    noise is small beside the distance of two codes, the latter is exact. No weights.
+    noise is small beside the distance of two codes, the latter is exact. And an element is unlikely where the guessed
+    bonds of an atom, of total order :math:`b_r`, exceed its largest valence V:
+    :math:`\log\pi_r(c) + \log\sigma((V_c + 1/2 - b_r) / 0.1)` stands for :math:`\log\pi_r(c)`. No weights.
 
     ``element_counts`` (rows, elements) and ``bond_counts`` (2, rows, bonds + 1), in rows with and without an atom, the
     last code being that of no bond: what the prior is made of, one more of each. A new one has counted nothing, and all
@@ -55,6 +63,8 @@ class FirstGuess(nn.Module):
         self.elements = torch.from_numpy(element_codes(config)[1:])
         self.bonds = torch.cat((torch.from_numpy(codes), torch.from_numpy(none)[None]))
         self.ends = torch.from_numpy(bonds[::ORDERS, :2]).T.contiguous()
+        # An element without valences in the table is not judged by them.
+        self.valences = torch.tensor([VALENCES.get(number, (math.inf,))[-1] for number in config.atomic_numbers])
         self.register_buffer("element_counts", torch.zeros(config.rows, len(self.elements)))
         self.register_buffer("bond_counts", torch.zeros(2, config.rows, len(self.bonds)))
 
@@ -79,18 +89,24 @@ class FirstGuess(nn.Module):
         absent = (second >= count.unsqueeze(-1)).repeat_interleave(ORDERS, dim=-1).unsqueeze(1)
         prior[..., :-1].masked_fill_(absent, -torch.inf)
         share = _posterior(image[:, -1], bonds, bar, prior)
-        kinds = _posterior(_element_rows(image), elements, bar, _log_share(self.element_counts).to(image))
+        pairs = share[..., :-1].sum(dim=1).unflatten(-1, (-1, ORDERS))
+        matrix = pairs.new_zeros(len(image), self.max_atoms, self.max_atoms, ORDERS)
+        matrix[:, first, second] = pairs
+        matrix[:, second, first] = pairs
+        kinds = _posterior(_element_rows(image), elements, bar, self._elements_before(matrix, image.shape[2]))
         of_elements = (kinds @ elements).unflatten(-1, (-1, 3)).transpose(1, 2)
         of_bonds = share @ bonds
         bar = bar.unsqueeze(1)
         codes = torch.cat((of_elements, of_bonds.unsqueeze(1)), dim=1)
         of_codes = (image[:, 1:] - bar.sqrt() * codes) / (1 - bar).sqrt()
         noise = torch.cat(((1 - bar).sqrt() * image[:, :1], of_codes), dim=1)
-        pairs = share[..., :-1].sum(dim=1).unflatten(-1, (-1, ORDERS))
-        matrix = pairs.new_zeros(len(image), self.max_atoms, self.max_atoms, ORDERS)
-        matrix[:, first, second] = pairs
-        matrix[:, second, first] = pairs
         return Guess(noise, torch.cat((of_bonds / self.bond_scale, share[..., -1:]), dim=-1), matrix)
+
+    def _elements_before(self, bonds: Tensor, rows: int) -> Tensor:
+        """Log probabilities (B, I, elements), not normalised, given the guessed bonds (B, max_atoms, max_atoms, 3)."""
+        orders = bonds.sum(dim=2) @ torch.arange(1, ORDERS + 1).to(bonds)
+        room = self.valences.to(bonds) + 0.5 - F.pad(orders, (0, rows - self.max_atoms)).unsqueeze(-1)
+        return _log_share(self.element_counts).to(bonds) + F.logsigmoid(room / TOLERANCE)
 
 
 def _element_rows(image: Tensor) -> Tensor:

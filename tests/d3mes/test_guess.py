@@ -76,10 +76,11 @@ def test_the_guess_is_the_posterior():
         assert_close(guess.noise[0, -1, number], torch.from_numpy(noise))
         assert guess.rows[0, number, 3].item() == pytest.approx(share[-1])
     assert_close(guess.bonds[0], torch.from_numpy(expected))
-    kinds = element_codes(CONFIG)[1:]
+    kinds, valences = element_codes(CONFIG)[1:], np.array([4, 3, 2, 1])
     for number in range(4):
-        row = image[1:-1, number].reshape(-1)
-        noise = (row - np.sqrt(bar) * posterior(row, kinds, bar) @ kinds) / np.sqrt(1 - bar)
+        row, orders = image[1:-1, number].reshape(-1), (expected[number] * [1, 2, 3]).sum()
+        share = posterior(row, kinds, bar) / (1 + np.exp(-(valences + 0.5 - orders) / 0.1))
+        noise = (row - np.sqrt(bar) * share / share.sum() @ kinds) / np.sqrt(1 - bar)
         assert_close(guess.noise[0, 1:-1, number].flatten(), torch.from_numpy(noise))
 
 
@@ -127,3 +128,29 @@ def test_what_was_counted_is_the_prior():
     rows = guess(image, bar, count).rows
     share = (guess.bond_counts[0, 1, -1] + 1) / (guess.bond_counts[0, 1] + 1).sum()
     assert rows[-1, 1, 3].item() == pytest.approx(float(share), rel=0.3)
+
+
+def test_an_element_must_bear_the_bonds():
+    """The first atom of cubane has three bonds: under some noise on elements it may be C or N, hardly O."""
+    found = molecules(["C12C3C4C1C5C2C3C45"])
+    count, bar = torch.tensor([8]), torch.tensor([0.95], dtype=torch.float64)
+    image = bar.sqrt() * images_of(found, CONFIG).double()
+    kinds = torch.from_numpy(element_codes(CONFIG)[1:])
+    oxygen = bar.sqrt() * kinds[CONFIG.elements.index("O")]
+    image[0, 1:-1, 0] = oxygen.unflatten(0, (-1, 3))
+
+    def expected_code():
+        noise = FirstGuess(CONFIG)(image, bar, count).noise[0, 1:-1, 0]
+        return ((image[0, 1:-1, 0] - (1 - bar).sqrt() * noise) / bar.sqrt()).flatten() / CONFIG.element_scale
+
+    share = expected_code()[1 : 1 + len(CONFIG.elements)]
+    assert share[CONFIG.elements.index("O")] < 0.05 and share[:2].sum() > 0.9
+    image[0, -1] = bar.sqrt() * images_of(molecules(["C"]), CONFIG)[0, -1].double()  # no bonds at all
+    assert expected_code()[1 + CONFIG.elements.index("O")] > 0.4
+
+
+def test_elements_without_a_valence_are_not_judged():
+    config = small_config("so3-e", elements=("C", "Se"))
+    image, t, _, count = noisy_batch(config, smiles=("CC", "CCC"))
+    noise = FirstGuess(config)(image, torch.from_numpy(TRAINING.alpha_bar)[t], count).noise
+    assert torch.isfinite(noise).all()
