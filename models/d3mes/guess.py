@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ditkernels.models.d3mes.config import D3MESConfig
-from ditkernels.models.d3mes.image import ORDERS, bond_codes, element_codes
+from ditkernels.models.d3mes.image import ORDERS, bond_codes, channels_to_rows, element_codes, rows_to_channels
 from ditkernels.models.d3mes.masks import atom_rows
 from ditkernels.models.molecule.valence import VALENCES
 
@@ -73,7 +73,7 @@ class FirstGuess(nn.Module):
         """Add the codes of clean images (B, C, I, 3) of molecules with ``count`` (B,) atoms to what the prior is of."""
         atoms = atom_rows(count, image.shape[2])
         row = torch.arange(image.shape[2]).expand_as(atoms)
-        kinds = _nearest(_element_rows(image), self.elements)
+        kinds = _nearest(channels_to_rows(image[:, 1:-1]), self.elements)
         places = (row[atoms], kinds[atoms])
         self.element_counts.index_put_(places, torch.ones(len(places[0])), accumulate=True)
         places = ((~atoms).long().flatten(), row.flatten(), _nearest(image[:, -1], self.bonds).flatten())
@@ -93,8 +93,10 @@ class FirstGuess(nn.Module):
         matrix = pairs.new_zeros(len(image), self.max_atoms, self.max_atoms, ORDERS)
         matrix[:, first, second] = pairs
         matrix[:, second, first] = pairs
-        kinds = _posterior(_element_rows(image), elements, bar, self._elements_before(matrix, image.shape[2]))
-        of_elements = (kinds @ elements).unflatten(-1, (-1, 3)).transpose(1, 2)
+        kinds = _posterior(
+            channels_to_rows(image[:, 1:-1]), elements, bar, self._elements_before(matrix, image.shape[2])
+        )
+        of_elements = rows_to_channels(kinds @ elements)
         of_bonds = share @ bonds
         bar = bar.unsqueeze(1)
         codes = torch.cat((of_elements, of_bonds.unsqueeze(1)), dim=1)
@@ -107,11 +109,6 @@ class FirstGuess(nn.Module):
         orders = bonds.sum(dim=2) @ torch.arange(1, ORDERS + 1).to(bonds)
         room = self.valences.to(bonds) + 0.5 - F.pad(orders, (0, rows - self.max_atoms)).unsqueeze(-1)
         return _log_share(self.element_counts).to(bonds) + F.logsigmoid(room / TOLERANCE)
-
-
-def _element_rows(image: Tensor) -> Tensor:
-    """(B, C, I, 3) to the codes of elements (B, I, 3 (C - 2))."""
-    return image[:, 1:-1].transpose(1, 2).flatten(-2)
 
 
 def _nearest(rows: Tensor, codes: Tensor) -> Tensor:

@@ -123,6 +123,16 @@ def bond_codes(config: D3MESConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return _bond_codes(bonds, config), bonds, NO_BOND * config.bond_scale
 
 
+def channels_to_rows(channels: Tensor) -> Tensor:
+    """Channels (B, E, I, 3) of images to what each row holds, (B, I, 3 E)."""
+    return channels.transpose(1, 2).flatten(-2)
+
+
+def rows_to_channels(rows: Tensor) -> Tensor:
+    """The inverse: (B, I, 3 E) to (B, E, I, 3)."""
+    return rows.unflatten(-1, (-1, 3)).transpose(1, 2)
+
+
 def padding(config: D3MESConfig) -> Tensor:
     """(C, I, 3) float32: the image of no atoms and no bonds."""
     return torch.from_numpy(_padding(1, config)[0].astype(np.float32))

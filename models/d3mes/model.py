@@ -11,7 +11,7 @@ from ditkernels.models.d3mes.diffusion import TRAINING
 from ditkernels.models.d3mes.dit import Conditioning, DiT
 from ditkernels.models.d3mes.equivariant import Atoms, SO3Decoder, SO3Encoder
 from ditkernels.models.d3mes.guess import FirstGuess, Guess
-from ditkernels.models.d3mes.image import ORDERS, padding
+from ditkernels.models.d3mes.image import ORDERS, channels_to_rows, padding, rows_to_channels
 from ditkernels.models.d3mes.masks import atom_rows, centred, generated
 from ditkernels.models.d3mes.patches import grid_positions, line_positions, patchify, unpatchify
 from ditkernels.models.d3mes.ring import RingAttention
@@ -133,15 +133,15 @@ class D3MES(nn.Module):
             return image
         scalars, vectors, stands, _ = self._encode(image, condition, guess, count, impl)
         positions = image[:, 0] + _unpack(self.to_positions(vectors).squeeze(-1), stands)
-        elements = _rows(image[:, 1:-1]) + _unpack(self.to_elements(scalars), stands)
-        return torch.cat((positions.unsqueeze(1), _channels(elements), image[:, -1:]), dim=1)
+        elements = channels_to_rows(image[:, 1:-1]) + _unpack(self.to_elements(scalars), stands)
+        return torch.cat((positions.unsqueeze(1), rows_to_channels(elements), image[:, -1:]), dim=1)
 
     def _invariant(
         self, image: Tensor, condition: Tensor, guess: Guess, count: Tensor, impl: str
     ) -> tuple[Tensor, Tensor]:
         rows, elements = self.config.patch_rows, self.elements
         scalars, vectors, stands, atoms = self._encode(image, condition, guess, count, impl)
-        of_rows = _rows(image[:, 1:]), guess.rows.to(image.dtype)
+        of_rows = channels_to_rows(image[:, 1:]), guess.rows.to(image.dtype)
         features = torch.cat((_unpack(scalars, stands), *of_rows), dim=-1)
         tokens = self.transformer(features.unflatten(1, (-1, rows)).flatten(-2), condition)
         found = tokens.unflatten(-1, (rows, -1)).flatten(1, 2)
@@ -153,7 +153,8 @@ class D3MES(nn.Module):
         shared = (position_variance.squeeze(-1) * stands).sum(-1) / stands.sum(-1).clamp(min=1)
         positions = _unpack(moved, stands).unsqueeze(1)
         shared = shared[:, None, None, None].expand_as(positions)
-        return torch.cat((positions, _channels(noise)), dim=1), torch.cat((shared, _channels(variance)), dim=1)
+        noise = torch.cat((positions, rows_to_channels(noise)), dim=1)
+        return noise, torch.cat((shared, rows_to_channels(variance)), dim=1)
 
     def _encode(
         self, image: Tensor, condition: Tensor, guess: Guess, count: Tensor, impl: str
@@ -162,7 +163,7 @@ class D3MES(nn.Module):
         stands = atom_rows(count, self.config.rows)
         slots = atom_rows(count, self.config.max_atoms)
         molecule, bonds = stands.nonzero()[:, 0], guess.bonds.to(image.dtype)
-        rows = torch.cat((_rows(image[:, 1:]), self.index_code.expand(len(image), -1, -1)), dim=-1)
+        rows = torch.cat((channels_to_rows(image[:, 1:]), self.index_code.expand(len(image), -1, -1)), dim=-1)
         invariants = torch.cat((rows[stands], bonds.sum(dim=2)[slots], condition[molecule]), dim=-1)
         positions = image[:, 0][stands]
         atoms = Atoms(
@@ -184,16 +185,6 @@ class D3MES(nn.Module):
             if value is None or tuple(value.shape) != (batch,):
                 shape = None if value is None else tuple(value.shape)
                 raise ValueError(f"{name} must have shape ({batch},), got {shape}")
-
-
-def _rows(channels: Tensor) -> Tensor:
-    """(B, E, I, 3) to (B, I, 3 E)."""
-    return channels.transpose(1, 2).flatten(-2)
-
-
-def _channels(rows: Tensor) -> Tensor:
-    """(B, I, 3 E) to (B, E, I, 3)."""
-    return rows.unflatten(-1, (-1, COLUMNS)).transpose(1, 2)
 
 
 def _unpack(values: Tensor, atoms: Tensor) -> Tensor:
