@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-
-from torch.compiler import assume_constant_result
+from typing import TypeVar
 
 from ditkernels.so3 import Irreps, Path, paths
+
+Function = TypeVar("Function", bound=Callable)
+
+
+def assume_constant_result(function: Function) -> Function:
+    """What `torch.compiler.assume_constant_result` does: torch.compile calls the function and keeps the result.
+
+    PyTorch's own imports the whole compiler, which would double the time of `import ditkernels`.
+    """
+    function._dynamo_marked_constant = True
+    return function
 
 
 @dataclass(frozen=True)
@@ -34,7 +45,7 @@ class Spec:
     steps: tuple[tuple[int, int, int], ...]
 
 
-@assume_constant_result  # torch.compile calls it, and keeps the result
+@assume_constant_result
 def join(qk: str, values: str | None, outputs: str | None) -> str:
     """The argument ``irreps`` of the operators, such as "0+ 1-|0+ 1-|0+"; values and outputs are qk where not given.
 
