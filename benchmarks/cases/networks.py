@@ -232,7 +232,7 @@ def cases() -> list[Case]:
                 evaluation,
                 core if name == "ape-b" else frozenset({"gpu"}),
             ),
-            _case("training", name, DRUGS[:4], "step", training, core | memory, batch="drugs4"),
+            _case("training", name, DRUGS[:4], "step", training, core, batch="drugs4"),
             _case("training", name, equal(1, 100), "step", training, memory_only | {"per-pair"}),
             _case("sampling", name, equal(16, 44), "50 steps", sampling, core),
             _case("sampling", name, equal(16, 44), "50 steps, cuda graph", sampling, only),

@@ -34,10 +34,10 @@ def cases() -> list[Case]:
     memory = frozenset({"memory-only", "ragged", "gpu"})
     for form in ("dense", "dense_ab", "table", "projected", "displacement"):
         tags = memory | (core if form in ("dense", "table", "displacement") else frozenset())
-        found.append(pair_case(form, equal(4, 100), BOTH, layers=LAYERS, tags=tags))
+        found.append(pair_case(form, equal(2, 100), BOTH, layers=LAYERS, tags=tags))
     for form in ("dense", "basis"):
         tags = memory | (core if form == "basis" else frozenset())
-        found.append(so3_case(form, "L = 1", 128, equal(4, 100), BOTH, layers=LAYERS, tags=tags))
+        found.append(so3_case(form, "L = 1", 128, equal(2, 100), BOTH, layers=LAYERS, tags=tags))
     return found
 
 

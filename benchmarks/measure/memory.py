@@ -1,20 +1,22 @@
 """Peak memory of one run beyond its inputs, what a kernel allocates behind PyTorch's back included.
 
-On a CPU the run has a process of its own (`python -m benchmarks.measure.memory CASE CONTESTANT`), whose resident set
-grows to its high-water mark (Linux: VmHWM, reset through /proc/self/clear_refs). Small and large blocks are returned to
-the system as soon as they are freed (MALLOC_*_THRESHOLD_), so that a free block left over from the warm-up cannot hide
-an allocation. On a GPU it is the high-water mark of PyTorch's allocator. Gradients of all floating inputs are part of
-the peak: of a dense pair tensor they alone are as large as it is. The layout of stacks is the ragged one, in which
-PyTorch adds up the gradients of several layers in place. The run before the one that is measured leaves thread pools,
-libraries and an optimizer's state behind, which so are no part of it; gradients of weights are.
+On a CPU the run has a process of its own, whose resident set grows to its high-water mark (Linux: VmHWM, reset through
+/proc/self/clear_refs). Small and large blocks are returned to the system as soon as they are freed (mallopt), so that a
+free block left over from the warm-up cannot hide an allocation. On a GPU it is the high-water mark of PyTorch's
+allocator. Gradients of all floating inputs are part of the peak: of a dense pair tensor they alone are as large as it
+is. The layout of stacks is the ragged one, in which PyTorch adds up the gradients of several layers in place. The run
+before the one that is measured leaves thread pools, libraries and an optimizer's state behind, which so are no part of
+it; gradients of weights are.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import ctypes
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import cache
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import torch
@@ -23,17 +25,20 @@ from benchmarks.cases import Case, named
 from benchmarks.contestants import Contestant
 from benchmarks.contestants import named as contestant_named
 
-ROOT = Path(__file__).resolve().parents[2]
 SMALL = 10
 """Atoms of the molecules that a case is compared with for its memory per pair."""
-_ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_TOP_PAD_": "0"}
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
+"""Of glibc's malloc.h."""
+_BLOCK = 65536
 
 
 def why_not(device: torch.device) -> str | None:
     """Why peak memory cannot be measured here, None if it can."""
-    if device.type == "cuda" or Path("/proc/self/clear_refs").exists():
+    if device.type == "cuda":
         return None
-    return "peak memory is read from /proc, which only Linux has"
+    if not Path("/proc/self/clear_refs").exists():
+        return "peak memory is read from /proc, which only Linux has"
+    return None if hasattr(ctypes.CDLL(None), "mallopt") else "the C library has no mallopt"
 
 
 def peak_bytes(case: Case, contestant: Contestant, device: torch.device, atoms: int | None = None) -> int:
@@ -43,13 +48,16 @@ def peak_bytes(case: Case, contestant: Contestant, device: torch.device, atoms: 
     """
     if device.type == "cuda":
         return _on_gpu(resized(case, atoms), contestant, device)
-    command = [sys.executable, "-m", "benchmarks.measure.memory", case.name, contestant.name]
-    command += [] if atoms is None else [str(atoms)]
-    environment = os.environ | _ALLOCATOR
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment, check=True, text=True, stdout=subprocess.PIPE, timeout=300
-    )
-    return int(done.stdout)
+    with ProcessPoolExecutor(1, mp_context=_processes()) as pool:
+        return pool.submit(_on_cpu, case.name, contestant.name, atoms).result()
+
+
+@cache
+def _processes() -> ForkServerContext:
+    """Every process is a fork of one that has imported this module and run nothing: imports are paid once."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
 
 
 def pair_bytes(case: Case, contestant: Contestant, device: torch.device, peak: int) -> float:
@@ -78,9 +86,10 @@ def _on_gpu(case: Case, contestant: Contestant, device: torch.device) -> int:
     return peak
 
 
-def _on_cpu(case: Case, contestant: Contestant) -> int:
-    device = torch.device("cpu")
-    run = contestant.make(case, case.set_up(case, device))
+def _on_cpu(name: str, contestant: str, atoms: int | None) -> int:
+    _return_blocks()
+    device, case = torch.device("cpu"), resized(named(name), atoms)
+    run = contestant_named(contestant, device).make(case, case.set_up(case, device))
     run()
     before = _status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")
@@ -90,13 +99,16 @@ def _on_cpu(case: Case, contestant: Contestant) -> int:
     return peak
 
 
+def _return_blocks() -> None:
+    """From now on, all of 64 kB and more as soon as they are freed."""
+    library = ctypes.CDLL(None)
+    for parameter, value in ((_M_MMAP_THRESHOLD, _BLOCK), (_M_TRIM_THRESHOLD, _BLOCK), (_M_TOP_PAD, 0)):
+        if not library.mallopt(parameter, value):
+            raise OSError(f"mallopt({parameter}, {value}) failed")
+
+
 def _status(field: str) -> int:
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(field):
             return int(line.split()[1]) * 1024
     raise RuntimeError(f"/proc/self/status has no field {field}")
-
-
-if __name__ == "__main__":
-    wanted = resized(named(sys.argv[1]), int(sys.argv[3]) if len(sys.argv) > 3 else None)
-    print(_on_cpu(wanted, contestant_named(sys.argv[2], torch.device("cpu"))))

@@ -61,10 +61,10 @@ def _cpu() -> list[Target]:
     dense = "pair dense 4x100 forward float32"
     found.append(Target("dense forward, 4x100, share of the read bandwidth", 0.8, dense, _own("of_read"), unit=""))
     for form, least in (("dense", 5), ("table", 20), ("displacement", 20)):
-        case = f"pair {form} x6 4x100 forward+backward float32"
-        found.append(Target(f"peak memory of 6 layers, {form}, 4x100, eager / ours", least, case, _own("saving")))
-    case = "so3 basis L=1 C128 x6 4x100 forward+backward float32"
-    found.append(Target("peak memory of 6 layers, so3 basis, 4x100, eager / ours", 20, case, _own("saving")))
+        case = f"pair {form} x6 2x100 forward+backward float32"
+        found.append(Target(f"peak memory of 6 layers, {form}, 2x100, eager / ours", least, case, _own("saving")))
+    case = "so3 basis L=1 C128 x6 2x100 forward+backward float32"
+    found.append(Target("peak memory of 6 layers, so3 basis, 2x100, eager / ours", 20, case, _own("saving")))
     for name in ("ape-b", "rpe-b", "pe3-b"):
         text = f"peak memory per pair of a training step, {name}, 1x100, eager / ours"
         found.append(Target(text, 20, f"training {name} 1x100 step float32", _own("pair_saving")))
