@@ -1,7 +1,7 @@
 """Measures cases, prints them as tables at the end, and writes results where it is told to.
 
-pytest benchmarks                        the core selection, a few minutes
-pytest benchmarks --selection full       everything a CPU can do, half an hour and more
+pytest benchmarks                        everything a CPU can do, half an hour and more
+pytest benchmarks --selection core       what decides, a few minutes
 pytest benchmarks -k "so3 and basis"     a part
 pytest benchmarks --results out/bench    also write results, page and plots into a folder
 """
@@ -23,7 +23,7 @@ DEVICE = torch.device("cpu")
 
 def pytest_addoption(parser):
     group = parser.getgroup("ditkernels")
-    group.addoption("--selection", choices=SELECTIONS, default="core", help="which cases to measure (default: core)")
+    group.addoption("--selection", choices=SELECTIONS, default="full", help="which cases to measure (default: full)")
     group.addoption("--results", type=Path, metavar="FOLDER", help="write results, page and plots into a folder")
 
 
