@@ -1,9 +1,10 @@
 """Where the time of sampling goes: `python benchmarks/sampling_profile.py --results benchmarks/results`.
 
 For every network and size of molecule one step of the sampling engine, taken apart with torch.profiler into the
-attention operator, matrix products, the passes over atoms between them, and the rest. Beside each part its floor: for
-attention and matrix products the operations that they need at the rate of the machine's own matrix product, for the
-passes over atoms the bytes that they must move at the machine's bandwidth; both measured in the same run.
+attention operator, matrix products (of an MLP with its activation), the passes over atoms between them, and the rest.
+Beside each part its floor: for attention and matrix products the operations that they need at the rate of the machine's
+own matrix product, for the passes over atoms the bytes that they must move at the machine's bandwidth; both measured in
+the same run.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from benchmarks.cases.pair import operations as pair_operations  # noqa: E402
 from benchmarks.cases.so3 import BASIS, forward_operations  # noqa: E402
 from benchmarks.measure import ceilings  # noqa: E402
 from benchmarks.measure.environment import environment, result_name  # noqa: E402
+from ditkernels import _native  # noqa: E402
 from ditkernels.models.ditmc.engine import Engine  # noqa: E402
 
 CPU = torch.device("cpu")
@@ -34,9 +36,10 @@ SIZES = ((39, 18), (16, 44), (7, 100), (4, 181))
 """Conformers of one molecule and its atoms: 700 atoms in all."""
 PARTS = ("attention", "matrix products", "atoms", "rest")
 STEPS = 5
-_MATRIX = ("aten::mm", "aten::addmm", "aten::bmm")
+_PYTORCH = ("aten::mm", "aten::addmm", "aten::bmm")
+_MATRIX = ("atomwise_dense", "atomwise_gated_mlp", *_PYTORCH)
 _ATTENTION = ("pair_attention", "so3_attention")
-_ATOMS = ("atomwise",)
+_ATOMS = ("atomwise_transition",)
 _FORMS = {"ape": "table", "rpe": "displacement"}
 
 
@@ -56,11 +59,11 @@ def measure(name: str, molecules: int, size: int) -> dict:
     with profile(activities=[ProfilerActivity.CPU], with_flops=True) as profiler:
         for _ in range(STEPS):
             engine.denoise(positions, 0.4)
-    spent, products = dict.fromkeys(PARTS, 0.0), 0
+    spent, products = dict.fromkeys(PARTS, 0.0), dense_operations(engine)
     for event in profiler.key_averages():
         part = part_of(event.key)
         spent[part] += 1e-3 * event.self_cpu_time_total / STEPS
-        products += event.flops / STEPS if part == "matrix products" else 0
+        products += event.flops / STEPS if event.key in _PYTORCH else 0
     total = 1e3 * float(np.median(seconds))
     scale = total / sum(spent.values())  # the profiler's own time is shared out
     rate = ceilings.matmul_rate(CPU, "float32")
@@ -76,10 +79,22 @@ def measure(name: str, molecules: int, size: int) -> dict:
 
 def part_of(event: str) -> str:
     """The part that an event of the profiler belongs to."""
-    for part, names in (("attention", _ATTENTION), ("atoms", _ATOMS)):
+    for part, names in (("attention", _ATTENTION), ("atoms", _ATOMS), ("matrix products", _MATRIX)):
         if any(name in event for name in names):
             return part
-    return "matrix products" if event in _MATRIX else "rest"
+    return "rest"
+
+
+def dense_operations(engine: Engine) -> int:
+    """Operations of the dense layers of all blocks where native kernels compute them; PyTorch counts its own."""
+    if not _native.available:
+        return 0
+    total = 0
+    for block in engine.blocks:
+        for layer in (block.query, block.key, block.value, block.out, block.mlp.up, block.mlp.down):
+            total += 2 * engine.graph.num_atoms * sum(layer.components) * layer.weight[0].numel()
+        total += 2 * engine.table.shape[0] * block.modulation.weight.numel()
+    return total
 
 
 def attention_operations(name: str, molecules: int, size: int) -> int:
@@ -99,14 +114,13 @@ def attention_operations(name: str, molecules: int, size: int) -> int:
 
 def atom_bytes(engine: Engine) -> int:
     """Bytes that the passes between matrix products must move: the state is read and written with the update, the
-    modulations of its atom and the result (twice a block), the hidden layer is read and written.
+    modulations of its atom and the result, twice a block.
     """
     atoms, total = engine.graph.num_atoms, 0
     width, item = engine.model.config.width, 4
     for block in engine.blocks:
         components, irreps = block.irreps.dim, len(block.irreps)
-        hidden = block.up.weight.shape[1]
-        total += 2 * atoms * width * (4 * components + 2 * irreps + 1) * item + 2 * atoms * components * hidden * item
+        total += 2 * atoms * width * (4 * components + 2 * irreps + 1) * item
     return total
 
 

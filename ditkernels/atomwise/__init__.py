@@ -1,5 +1,6 @@
-"""What lies between the matrix products of a transformer block, in one pass over memory: for inference."""
+"""What a transformer block does to single atoms, in few passes over memory: for inference."""
 
 from ditkernels.atomwise.api import Norm, gated_gelu_, residual_norm_
+from ditkernels.atomwise.dense import Dense, GatedMLP
 
-__all__ = ["Norm", "gated_gelu_", "residual_norm_"]
+__all__ = ["Dense", "GatedMLP", "Norm", "gated_gelu_", "residual_norm_"]

@@ -21,6 +21,11 @@ from ditkernels.so3 import Irreps
 KINDS = ("layer norm", "rms", "variance")
 
 
+def is_native(x: Tensor) -> bool:
+    """Whether the native kernels take a tensor."""
+    return _native.available and x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
+
+
 @dataclass(frozen=True)
 class Norm:
     """How every irrep of features (T, M, C) is brought to unit size; see :class:`ditkernels.nn.EquivariantLayerNorm`.
@@ -81,7 +86,7 @@ def residual_norm_(
     gate, scale, shift: the first column of each
     bias: (C,) or None
     """
-    if _native.available and state.device.type == "cpu" and state.dtype in (torch.float32, torch.float64):
+    if is_native(state):
         torch.ops.ditkernels_native.atomwise_transition(
             state, update, bias, table, rows, gate, scale, shift, *norm.native, out
         )
@@ -123,7 +128,7 @@ def gated_gelu_(x: Tensor, bias: Tensor | None = None, scalar: int = 0) -> None:
     x: (T, M, C), contiguous; for M = 1 this is GELU
     bias: (C,) or None
     """
-    if _native.available and x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64):
+    if is_native(x):
         torch.ops.ditkernels_native.atomwise_activation(x, bias, scalar)
         return
     s = x[:, scalar]

@@ -1,21 +1,20 @@
 """The network evaluated many times on one batch: every number that does not change is computed once.
 
 Per batch: the conditioner, the tables of pairs, merged projections, and the buffers of all steps. Per time and distinct
-molecule: the adaLN modulations, shared by all conformers of the molecule. Per step: the matrix products, attention, and
-one pass over the atoms between two of them (:mod:`ditkernels.atomwise`). The function is that of
-:meth:`DiTMC.denoise`, up to rounding.
+molecule: the adaLN modulations, shared by all conformers of the molecule. Per step: dense layers and MLPs over packed
+weights, attention, and one pass over the atoms between two of them (:mod:`ditkernels.atomwise`). The function is that
+of :meth:`DiTMC.denoise`, up to rounding.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ditkernels.atomwise import Norm, gated_gelu_, residual_norm_
+from ditkernels.atomwise import Dense, GatedMLP, Norm, residual_norm_
 from ditkernels.models.ditmc.block import DiTBlock
 from ditkernels.models.ditmc.equivariant import ATOMS, POSITIONS, EquivariantDiTBlock
 from ditkernels.models.ditmc.geometry import center
@@ -31,33 +30,6 @@ from ditkernels.so3 import Irreps
 from ditkernels.so3_attention import RadialBasis, so3_attention
 
 
-@dataclass(frozen=True)
-class Dense:
-    """A dense layer per irrep: weight (irreps, outputs, inputs), bias of the scalar or None, components of each."""
-
-    weight: Tensor
-    bias: Tensor | None
-    components: tuple[int, ...]
-
-    @classmethod
-    def of(cls, layer: torch.nn.Linear | EquivariantLinear) -> Dense:
-        if isinstance(layer, EquivariantLinear):
-            return cls(layer.weight, layer.bias, tuple(irrep.dim for irrep in layer.irreps))
-        return cls(layer.weight.unsqueeze(0), layer.bias, (1,))
-
-    def __call__(self, x: Tensor, out: Tensor) -> Tensor:
-        """out = x (T, M, inputs) times the weight, without the bias: (T, M, outputs)."""
-        place = 0
-        for matrix, count in zip(self.weight, self.components, strict=True):
-            if count == x.shape[1]:
-                torch.mm(x.flatten(0, 1), matrix.t(), out=out.flatten(0, 1))
-            else:  # one component is a matrix whose rows lie M * C apart: no copy
-                for m in range(place, place + count):
-                    torch.mm(x[:, m], matrix.t(), out=out[:, m])
-            place += count
-        return out
-
-
 class _Block:
     """One block: its layers, its norms, and where its modulations lie in the table of the engine."""
 
@@ -71,14 +43,14 @@ class _Block:
         *columns, self.end = accumulate((size * width for size in rows), initial=column)
         self.scale1, self.shift1, self.gate1, self.scale2, self.shift2, self.gate2 = columns
         self.columns = slice(column, self.end)
+        self.modulation = _dense(block.modulation.linear)
         self.query, self.key, self.value, self.out = (
-            Dense.of(getattr(block.attention, name)) for name in ("query", "key", "value", "out")
+            _dense(getattr(block.attention, name)) for name in ("query", "key", "value", "out")
         )
         up, down = (block.mlp.up, block.mlp.down) if equivariant else (block.mlp[0], block.mlp[2])
-        self.up, self.down = Dense.of(up), Dense.of(down)
+        self.mlp = GatedMLP(_dense(up), _dense(down), scalar_index(self.irreps))
         self.attention_norm = _norm(block.attention_norm if equivariant else None)
         self.mlp_norm = _norm(block.mlp_norm if equivariant else None)
-        self.scalar = self.irreps.slices[scalar_index(self.irreps)].start
         self.broadcast = equivariant and block.broadcast
 
 
@@ -152,9 +124,10 @@ class Engine:
         condition = torch.add(time, self.nodes, alpha=gate)
         unit = F.layer_norm(condition, condition.shape[-1:], eps=LAYER_NORM_EPS)
         for block in self.blocks:
-            norm, layer = block.block.condition_norm, block.block.modulation.linear
+            norm = block.block.condition_norm
             activated = F.silu(torch.addcmul(norm.bias, unit, norm.weight))
-            torch.addmm(layer.bias, activated, layer.weight.t(), out=self.table[:, block.columns])
+            columns = self.table[:, block.columns]
+            block.modulation(activated.unsqueeze(1), columns.unsqueeze(1), with_bias=True)
         readout = model.readout
         condition = self.nodes + time
         if model.config.equivariant:
@@ -188,9 +161,7 @@ class Engine:
             shift=block.shift2,
             out=x,
         )
-        hidden = block.up(x, self._buffer("hidden", x.shape[1], block.up.weight.shape[1]))
-        gated_gelu_(hidden, block.up.bias, block.scalar)
-        update = block.down(hidden, self._buffer("update", x.shape[1], width))
+        update = block.mlp(x, self._buffer("update", x.shape[1], width))
         if after is not None:
             norm, scale, shift = after.attention_norm, after.scale1, after.shift1
         else:  # a scalar readout has its shift first; an equivariant one norms what it reads itself
@@ -203,7 +174,7 @@ class Engine:
             rows,
             norm,
             update=update,
-            bias=block.down.bias,
+            bias=block.mlp.down.bias,
             gate=block.gate2,
             scale=scale,
             shift=shift,
@@ -263,6 +234,12 @@ class Engine:
         if key not in self.buffers:
             self.buffers[key] = self.nodes.new_empty(self.graph.num_atoms, components, width)
         return self.buffers[key]
+
+
+def _dense(layer: torch.nn.Linear | EquivariantLinear) -> Dense:
+    if isinstance(layer, EquivariantLinear):
+        return Dense(layer.weight, layer.bias, tuple(irrep.dim for irrep in layer.irreps))
+    return Dense(layer.weight.unsqueeze(0), layer.bias, (1,))
 
 
 def _norm(layer: EquivariantLayerNorm | None) -> Norm:

@@ -2,7 +2,9 @@
 #pragma once
 
 #include "../simd.h"
+#include "activation.h"
 #include "atomwise.h"
+#include "dense.h"
 
 namespace {
 
@@ -155,15 +157,6 @@ void transition_rows(const Transition& p, int64_t begin, int64_t end) {
   }
 }
 
-// 1 / (1 + exp(-z)) without overflow.
-template <class T, int W>
-DITKERNELS_INLINE Vec<T, W> sigmoid(Vec<T, W> z) {
-  const Vec<T, W> size = z < T(0) ? -z : z;
-  const Vec<T, W> e = exp_nonpositive<W>(-size);
-  const Vec<T, W> one = splat<T, W>(T(1));
-  return (z < T(0) ? e : one) / (one + e);
-}
-
 template <class T>
 void activation_rows(const Activation& p, int64_t begin, int64_t end) {
   constexpr int W = kRegisterBytes / sizeof(T);
@@ -189,16 +182,21 @@ void activation_rows(const Activation& p, int64_t begin, int64_t end) {
       Vec<T, W> s = get_part(scalar);
       if (bias) s += get_part(bias + c);
       put_part(scalar, s);
-      // sqrt(8 / pi)
-      const Vec<T, W> gate = sigmoid<T, W>(T(1.5957691216057308) * (s + T(0.044715) * s * s * s));
+      const Vec<T, W> gate = gelu_gate<T, W>(s);
       for (int64_t m = 0; m < p.components; ++m) put_part(x + m * C + c, get_part(x + m * C + c) * gate);
     }
   }
 }
 
 template <class T>
+void pack_weight(int64_t inputs, int64_t outputs, const void* weight, void* packed) {
+  pack_b<T>(inputs, outputs, static_cast<const T*>(weight), true, static_cast<T*>(packed));
+}
+
+template <class T>
 constexpr ditkernels::AtomwiseKernels make_kernels() {
-  return {&transition_rows<T>, &activation_rows<T>};
+  return {&transition_rows<T>, &activation_rows<T>, &packed_size<T>, &pack_weight<T>,
+          &dense_scratch<T>,   &dense_rows<T>,      &mlp_scratch<T>, &mlp_rows<T>};
 }
 
 }  // namespace
