@@ -42,9 +42,17 @@ class FirstGuess(nn.Module):
         E\,\epsilon_r = \frac{x_r - \sqrt{\bar\alpha_t} \sum_c p_r(c)\, c}{\sqrt{1 - \bar\alpha_t}}
 
     for positions and for rows of codes: of elements, and of bonds between atoms that exist, and of no bond. Where the
-    noise is small beside the distance of two codes, the latter is exact. And an element is unlikely where the guessed
-    bonds of an atom, of total order :math:`b_r`, exceed its largest valence V:
-    :math:`\log\pi_r(c) + \log\sigma((V_c + 1/2 - b_r) / 0.1)` stands for :math:`\log\pi_r(c)`. No weights.
+    noise is small beside the distance of two codes, the latter is exact. No weights.
+
+    Elements and bonds then judge each other once. An element of largest valence V has room for bonds of total order b
+    with the probability :math:`f_V(b) = \sigma((V + 1/2 - b) / 0.1)`, so that :math:`\pi_r(c)` becomes
+
+    .. math::
+        \pi_r(c)\, f_{V(c)}(b_r) \quad\text{of an element,}\qquad
+        \pi_r(c) \prod_{a \in c} \sum_e p_a(e)\, f_{V(e)}(b_a^r + o_c) \quad\text{of a bond of order } o_c,
+
+    where :math:`b_a` is the expected order of all guessed bonds of atom a, :math:`b_a^r` without that of row r, and
+    :math:`p_a(e)` the guess of its element, each by the first formula.
 
     ``element_counts`` (rows, elements) and ``bond_counts`` (2, rows, bonds + 1), in rows with and without an atom, the
     last code being that of no bond: what the prior is made of, one more of each. A new one has counted nothing, and all
@@ -64,7 +72,7 @@ class FirstGuess(nn.Module):
         self.bonds = torch.cat((torch.from_numpy(codes), torch.from_numpy(none)[None]))
         self.ends = torch.from_numpy(bonds[::ORDERS, :2]).T.contiguous()
         # An element without valences in the table is not judged by them.
-        self.valences = torch.tensor([VALENCES.get(number, (math.inf,))[-1] for number in config.atomic_numbers])
+        self.valences = torch.tensor([float(VALENCES.get(z, (math.inf,))[-1]) for z in config.atomic_numbers])
         self.register_buffer("element_counts", torch.zeros(config.rows, len(self.elements)))
         self.register_buffer("bond_counts", torch.zeros(2, config.rows, len(self.bonds)))
 
@@ -88,14 +96,17 @@ class FirstGuess(nn.Module):
         prior = _log_share(self.bond_counts)[(row >= count.unsqueeze(-1)).long(), row].to(image)
         absent = (second >= count.unsqueeze(-1)).repeat_interleave(ORDERS, dim=-1).unsqueeze(1)
         prior[..., :-1].masked_fill_(absent, -torch.inf)
-        share = _posterior(image[:, -1], bonds, bar, prior)
+        of_atoms, frequent = channels_to_rows(image[:, 1:-1]), _log_share(self.element_counts).to(image)
+        kinds, share = _posterior(of_atoms, elements, bar, frequent), _posterior(image[:, -1], bonds, bar, prior)
+        taken = self._taken(share)
+        kinds, share = (
+            _posterior(of_atoms, elements, bar, frequent + self._room_for_atoms(taken, image.shape[2])),
+            _posterior(image[:, -1], bonds, bar, prior + self._room_for_bonds(taken, kinds)),
+        )
         pairs = share[..., :-1].sum(dim=1).unflatten(-1, (-1, ORDERS))
         matrix = pairs.new_zeros(len(image), self.max_atoms, self.max_atoms, ORDERS)
         matrix[:, first, second] = pairs
         matrix[:, second, first] = pairs
-        kinds = _posterior(
-            channels_to_rows(image[:, 1:-1]), elements, bar, self._elements_before(matrix, image.shape[2])
-        )
         of_elements = rows_to_channels(kinds @ elements)
         of_bonds = share @ bonds
         bar = bar.unsqueeze(1)
@@ -104,11 +115,29 @@ class FirstGuess(nn.Module):
         noise = torch.cat(((1 - bar).sqrt() * image[:, :1], of_codes), dim=1)
         return Guess(noise, torch.cat((of_bonds / self.bond_scale, share[..., -1:]), dim=-1), matrix)
 
-    def _elements_before(self, bonds: Tensor, rows: int) -> Tensor:
-        """Log probabilities (B, I, elements), not normalised, given the guessed bonds (B, max_atoms, max_atoms, 3)."""
-        orders = bonds.sum(dim=2) @ torch.arange(1, ORDERS + 1).to(bonds)
-        room = self.valences.to(bonds) + 0.5 - F.pad(orders, (0, rows - self.max_atoms)).unsqueeze(-1)
-        return _log_share(self.element_counts).to(bonds) + F.logsigmoid(room / TOLERANCE)
+    def _taken(self, share: Tensor) -> Tensor:
+        """(B, I, max_atoms): expected bond order that a row takes of an atom; share: (B, I, bonds + 1)."""
+        of_pairs = share[..., :-1].unflatten(-1, (-1, ORDERS)) @ _orders(share)
+        return of_pairs @ F.one_hot(self.ends.to(share.device), self.max_atoms).sum(dim=0).to(share)
+
+    def _room_for_atoms(self, taken: Tensor, rows: int) -> Tensor:
+        """log f (B, I, elements), 0 in rows that are no slot of an atom."""
+        room = self.valences.to(taken) + 0.5 - taken.sum(dim=1).unsqueeze(-1)
+        return F.pad(F.logsigmoid(room / TOLERANCE), (0, 0, 0, rows - self.max_atoms))
+
+    def _room_for_bonds(self, taken: Tensor, kinds: Tensor) -> Tensor:
+        """log of the product over both atoms (B, I, bonds + 1), 0 for no bond; kinds: (B, I, elements)."""
+        others = taken.sum(dim=1, keepdim=True) - taken
+        needed = others[..., None, None] + _orders(taken)[:, None]
+        fits = F.logsigmoid((self.valences.to(taken) + 0.5 - needed) / TOLERANCE)
+        fits = (fits + kinds[:, None, : self.max_atoms, None].log()).logsumexp(dim=-1)
+        first, second = self.ends.to(taken.device)
+        return F.pad((fits[:, :, first] + fits[:, :, second]).flatten(-2), (0, 1))
+
+
+def _orders(like: Tensor) -> Tensor:
+    """1 to 3."""
+    return torch.arange(1, ORDERS + 1).to(like)
 
 
 def _nearest(rows: Tensor, codes: Tensor) -> Tensor:
