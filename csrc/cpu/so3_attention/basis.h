@@ -34,8 +34,8 @@ struct So3BasisScratch {
   T *rho, *grad_rho;        // (degrees, rows, K); rho is phi without scaling
   T *a, *g, *grad_a, *grad_g;  // (rows, irreps * D), (degrees, rows, D), of one head
   T* packed_rho;            // (degrees) packed as transposed left factors
-  T* packed_grad;           // a gradient of a or g packed as a right factor
   T* wide_y;                // (pairs, kMaxFilters, W): dY, lane by lane
+  T* delta;                 // (H, rows of the item) sums of out dout over the channels of a head
   // Of one receiver in a tile.
   T* wide;                  // (kBlock + W, W): sums over the channels of a head, lane by lane
   T *p, *dp;                // (kBlock)
@@ -72,11 +72,11 @@ int64_t lay_out(So3BasisScratch<T>& s, char* base, const Problem& problem, const
   s.function_slope = carver.take<double>(K);
   s.slope = carver.take<T>(P * K);
   s.grad_rho = carver.take<T>(J * P * K);
-  s.grad_a = carver.take<T>(P * shape.irreps * D);
-  s.grad_g = carver.take<T>(J * P * D);
+  s.grad_a = carver.take<T>(P * shape.irreps * D + GemmShape<T>::kPanel);
+  s.grad_g = carver.take<T>(J * P * D + GemmShape<T>::kPanel);
   s.packed_rho = carver.take<T>(J * packed_transpose_size<T>(P, K));
-  s.packed_grad = carver.take<T>(packed_size<T>(P, shape.irreps * D));
   s.wide_y = carver.take<T>(P * kMaxFilters * W);
+  s.delta = carver.take<T>(problem.heads * item.rows);
   s.dp = carver.take<T>(kBlock);
   s.z = carver.take<T>(product);
   return carver.used();
@@ -96,15 +96,18 @@ inline double largest(int64_t count, const double* x) {
 }
 
 // phi of row i from the functions in double, and its band. What is left out beside the band is together less than half
-// a unit in the last place of the largest function.
+// a unit in the last place of the largest function. Slopes can differ from 0 one element behind the band; those of
+// Bessel functions, which oscillate, everywhere.
 template <class T>
-void store_band(const So3BasisScratch<T>& s, int64_t i, int64_t K) {
+void store_band(const So3BasisScratch<T>& s, int64_t i, const So3Basis& basis) {
+  const int64_t K = basis.count;
   const double* f = s.function;
   const double most = largest(K, f);
   const double least = most * static_cast<double>(std::numeric_limits<T>::epsilon()) / (4 * static_cast<double>(K));
+  const bool band = basis.kind != Basis::Bessel;
   int64_t begin = 0, end = K;
-  while (begin < K && std::fabs(f[begin]) <= least) ++begin;
-  while (end > begin && std::fabs(f[end - 1]) <= least) --end;
+  while (band && begin < K && std::fabs(f[begin]) <= least) ++begin;
+  while (band && end > begin && std::fabs(f[end - 1]) <= least) --end;
   s.bands.begin[i] = static_cast<int32_t>(begin);
   s.bands.end[i] = static_cast<int32_t>(end);
   T* phi = s.phi + i * K;
@@ -122,7 +125,7 @@ void radial_rows(const So3BasisScratch<T>& s, const Tile& tile, const Item& item
   for (int64_t i = 0; i < tile.rows; ++i) {
     direction(positions + tile.from[i] * 3, positions + tile.to[i] * 3, s.vector + i * 4);
     radial_functions(basis, s.vector[i * 4 + 3], s.function, slope ? s.function_slope : nullptr);
-    store_band(s, i, K);
+    store_band(s, i, basis);
     for (int64_t k = 0; slope && k < K; ++k) s.slope[i * K + k] = static_cast<T>(s.function_slope[k]);
     if (!basis.scaling) continue;
     const T *phi = s.phi + i * K,
@@ -242,29 +245,27 @@ void so3_basis_forward_item(So3BasisScratch<T>& s, const Problem& problem, const
   }
 }
 
-// From the gradients of a and g of a head to those of the weights and of rho.
+// From the gradients of a and g of a head to those of the weights and of rho; those of rho begin with head 0.
 template <class T>
 void project_backward(const So3BasisScratch<T>& s, const Tile& tile, const Problem& problem, const So3Shape& shape,
                       const So3Basis& basis, int64_t h, bool rho) {
   const int64_t K = basis.count, D = problem.dim, n = tile.rows, A = shape.irreps * D;
   const int64_t packed = packed_transpose_size<T>(kTilePairs, K);
-  if (basis.grad_a) {
-    pack_sorted<T, GemmShape<T>::kPanel>(s.bands, n, A, s.grad_a, s.packed_grad);
-    banded_transposed<T>(s.bands, n, A, K, s.packed_rho, s.packed_grad, static_cast<T*>(basis.grad_a) + h * K * A);
-  }
-  if (rho)
-    gemm<T>(n, K, A, s.grad_a, static_cast<const T*>(basis.packed_at) + h * packed_size<T>(A, K), s.grad_rho);
+  const auto to_rho = [&](bool first, int64_t columns, const T* grad, const void* weights, int64_t part, T* to) {
+    const T* weight = static_cast<const T*>(weights) + part * packed_size<T>(columns, K);
+    first ? product_in_bands<T, false>(s.bands, n, columns, K, grad, weight, to)
+          : product_in_bands<T, true>(s.bands, n, columns, K, grad, weight, to);
+  };
+  if (basis.grad_a)
+    banded_transposed<T>(s.bands, n, A, K, s.packed_rho, s.grad_a, static_cast<T*>(basis.grad_a) + h * K * A);
+  if (rho) to_rho(h == 0, A, s.grad_a, basis.packed_at, h, s.grad_rho);
   for (int64_t J = 0; J < shape.degrees; ++J) {
     const T* grad = s.grad_g + J * kTilePairs * D;
     const int64_t part = h * shape.degrees + J;
-    if (basis.grad_g) {
-      pack_sorted<T, GemmShape<T>::kPanel>(s.bands, n, D, grad, s.packed_grad);
-      banded_transposed<T>(s.bands, n, D, K, s.packed_rho + (basis.scaling ? J * packed : 0), s.packed_grad,
+    if (basis.grad_g)
+      banded_transposed<T>(s.bands, n, D, K, s.packed_rho + (basis.scaling ? J * packed : 0), grad,
                            static_cast<T*>(basis.grad_g) + part * K * D);
-    }
-    if (rho)
-      gemm<T>(n, K, D, grad, static_cast<const T*>(basis.packed_gt) + part * packed_size<T>(D, K),
-              s.grad_rho + J * kTilePairs * K);
+    if (rho) to_rho(h == 0 && J > 0, D, grad, basis.packed_gt, part, s.grad_rho + J * kTilePairs * K);
   }
 }
 
@@ -292,13 +293,14 @@ void radial_backward(const So3BasisScratch<T>& s, const Tile& tile, const So3Sha
         basis.scaling ? static_cast<const T*>(basis.scaling) + basis.row[local] * shape.degrees * K : nullptr;
     T* to = basis.grad_scaling ? static_cast<T*>(basis.grad_scaling) + basis.grad_row[local] * shape.degrees * K
                                : nullptr;
+    const int64_t begin = s.bands.begin[i], end = s.bands.end[i] < K ? s.bands.end[i] + 1 : K;  // of the slopes
     T radial = 0;
     for (int64_t J = 0; J < shape.degrees; ++J) {
       T* grad = s.grad_rho + (J * kTilePairs + i) * K;
-      for (int64_t k = 0; to && k < K; ++k) to[J * K + k] += grad[k] * phi[k];
+      for (int64_t k = begin; to && k < end; ++k) to[J * K + k] += grad[k] * phi[k];
       if (!positions) continue;
-      for (int64_t k = 0; scaling && k < K; ++k) grad[k] *= scaling[J * K + k];
-      radial += dot(K, grad, slope);
+      for (int64_t k = begin; scaling && k < end; ++k) grad[k] *= scaling[J * K + k];
+      radial += dot(end - begin, grad + begin, slope + begin);
     }
     if (!positions) continue;
     double wide[kMaxFilters], d[3];
@@ -325,18 +327,23 @@ void so3_basis_backward_item(So3BasisScratch<T>& s, const Problem& problem, cons
   T *wide_y = grad.positions ? s.wide_y : nullptr, *positions = static_cast<T*>(grad.positions);
   pack_tokens<T, W>(s.tokens, problem, item, shape);
   if (positions) zero(positions, item.size * 3);
+  for (int64_t h = 0; h < H; ++h) {
+    for (int64_t r = 0; r < item.rows; ++r) {
+      const int64_t at = r * shape.outputs * C + h * D;
+      T delta = 0;
+      for (int64_t m = 0; m < shape.outputs; ++m) delta += dot(D, out + at + m * C, grad_out + at + m * C);
+      s.delta[h * item.rows + r] = delta;
+    }
+  }
 
   // One head of one receiver in a tile.
   const auto receiver = [&](const Tile& tile, const TileReceiver& x, int64_t h) {
     const Senders list{x.count, tile.sender + x.first, tile.row + x.first};
-    const T *own_out = out + x.number * shape.outputs * C,
-            *own_grad_out = grad_out + x.number * shape.outputs * C;
+    const T *own_grad_out = grad_out + x.number * shape.outputs * C, delta = s.delta[h * item.rows + x.number];
     const int64_t at_slot = (x.number * H + h) * stride + x.slot;
     tile_logits<T, W>(s, problem, item, shape, x, list, h, s.p);
     if (bias.bias) add_row(s.p, static_cast<const T*>(bias.bias) + at_slot, x.count);
     normalized(x.count, padded_count(x.count), lse[x.number * H + h], s.p);
-    T delta = 0;
-    for (int64_t m = 0; m < shape.outputs; ++m) delta += dot(D, own_out + m * C + h * D, own_grad_out + m * C + h * D);
     weight_harmonics(x.count, kTilePairs, shape.filters, s.harmonics + x.first, s.p, s.weighted);
     for (int64_t b = 0; b < D / W; ++b) {
       const int64_t channel = h * D + b * W, at = channel * item.size * shape.values;
@@ -364,10 +371,10 @@ void so3_basis_backward_item(So3BasisScratch<T>& s, const Problem& problem, cons
     radial_rows(s, tile, item, shape, basis, positions != nullptr);
     pair_harmonics(s, tile, shape);
     if (wide_y) zero(wide_y, tile.pairs * kMaxFilters * W);
+    if (weights) find_ranges<T>(s.bands, tile.rows, K);
     for (int64_t J = 0; J < shape.degrees; ++J) {
-      if (rho) zero(s.grad_rho + J * kTilePairs * K, tile.rows * K);
       if (weights && (J == 0 || basis.scaling))
-        pack_sorted<T, GemmShape<T>::kRows>(s.bands, tile.rows, K, rho_of(s, basis, J),
+        pack_sorted<T>(s.bands, tile.rows, K, rho_of(s, basis, J),
                                             s.packed_rho + J * packed_transpose_size<T>(kTilePairs, K));
     }
     for (int64_t h = 0; h < H; ++h) {
