@@ -26,8 +26,7 @@ struct So3BasisScratch {
   T* out;               // (H, rows, outputs, D), relative to the maximum up to now
   // Of a tile's rows and pairs, kTilePairs of either.
   double* vector;           // (rows, 4): direction, distance
-  T* row_harmonics;         // (filters, rows)
-  T *harmonics, *weighted;  // (filters, pairs): Y, p Y
+  T *row_harmonics, *harmonics;  // (rows, filters), (pairs, filters)
   double *function, *function_slope;  // (K), of one row
   T *phi, *slope;           // (rows, K)
   Bands bands;              // of phi
@@ -38,6 +37,7 @@ struct So3BasisScratch {
   T* delta;                 // (H, rows of the item) sums of out dout over the channels of a head
   // Of one receiver in a tile.
   T* wide;                  // (kBlock + W, W): sums over the channels of a head, lane by lane
+  T* weighted;              // (kBlock, W): p g of a channel block
   T *p, *dp;                // (kBlock)
   T *product, *z;           // (filters, values, W): S, and its gradient
 };
@@ -54,7 +54,6 @@ int64_t lay_out(So3BasisScratch<T>& s, char* base, const Problem& problem, const
   s.vector = carver.take<double>(P * 4);
   s.row_harmonics = carver.take<T>(shape.filters * P);
   s.harmonics = carver.take<T>(shape.filters * P);
-  s.weighted = carver.take<T>(shape.filters * P);
   s.function = carver.take<double>(K);
   s.phi = carver.take<T>(P * K);
   lay_out<T>(s.bands, carver, P, K);
@@ -62,6 +61,7 @@ int64_t lay_out(So3BasisScratch<T>& s, char* base, const Problem& problem, const
   s.a = carver.take<T>(P * shape.irreps * D);
   s.g = carver.take<T>(J * P * D);
   s.wide = carver.take<T>((kBlock + W) * W);
+  s.weighted = carver.take<T>(kBlock * W);
   s.p = carver.take<T>(kBlock);
   s.product = carver.take<T>(product);
   if (!backward) {
@@ -142,11 +142,12 @@ void radial_rows(const So3BasisScratch<T>& s, const Tile& tile, const Item& item
 template <class T>
 void pair_harmonics(const So3BasisScratch<T>& s, const Tile& tile, const So3Shape& shape) {
   for (int64_t i = 0; i < tile.rows; ++i)
-    harmonics_of(s.vector + i * 4, shape.filters, s.row_harmonics + i, kTilePairs);
-  for (int64_t f = 0; f < shape.filters; ++f) {
-    const T *from = s.row_harmonics + f * kTilePairs, sign = f >= 1 && f < 4 ? T(-1) : T(1);
-    T* to = s.harmonics + f * kTilePairs;
-    for (int64_t e = 0; e < tile.pairs; ++e) to[e] = from[tile.row[e]] * (tile.reversed[e] ? sign : T(1));
+    harmonics_of(s.vector + i * 4, shape.filters, s.row_harmonics + i * shape.filters, 1);
+  const int64_t filters = shape.filters;
+  for (int64_t e = 0; e < tile.pairs; ++e) {
+    const T* from = s.row_harmonics + tile.row[e] * filters;
+    T *to = s.harmonics + e * filters, sign = tile.reversed[e] ? T(-1) : T(1);
+    for (int64_t f = 0; f < filters; ++f) to[f] = f >= 1 && f < 4 ? sign * from[f] : from[f];
   }
 }
 
@@ -221,12 +222,11 @@ void so3_basis_forward_item(So3BasisScratch<T>& s, const Problem& problem, const
         if (here.max == -INFINITY) continue;
         const T factor = std::exp(sums.max - here.max);  // 0 in the first tile
         sums = {here.max, sums.sum * factor + here.sum};
-        weight_harmonics(x.count, kTilePairs, shape.filters, s.harmonics + x.first, s.p, s.weighted);
         T* out = s.out + (h * item.rows + x.number) * size;
         for (int64_t d = 0; d < D; d += W) {
           const int64_t channel = h * D + d;
-          products<T, W>(shape, s.tokens.value + channel * item.size * shape.values, list, s.weighted, kTilePairs,
-                         tile_g(s.g, problem, d), s.product);
+          products<T, W>(shape, s.tokens.value + channel * item.size * shape.values, list,
+                         s.harmonics + x.first * shape.filters, s.p, tile_g(s.g, problem, d), s.weighted, s.product);
           add_couplings<T, W>(shape, D, s.tokens.coupling + channel * shape.couplings, s.product, factor, out + d);
         }
       }
@@ -344,18 +344,17 @@ void so3_basis_backward_item(So3BasisScratch<T>& s, const Problem& problem, cons
     tile_logits<T, W>(s, problem, item, shape, x, list, h, s.p);
     if (bias.bias) add_row(s.p, static_cast<const T*>(bias.bias) + at_slot, x.count);
     normalized(x.count, padded_count(x.count), lse[x.number * H + h], s.p);
-    weight_harmonics(x.count, kTilePairs, shape.filters, s.harmonics + x.first, s.p, s.weighted);
+    const T* harmonics = s.harmonics + x.first * shape.filters;
     for (int64_t b = 0; b < D / W; ++b) {
       const int64_t channel = h * D + b * W, at = channel * item.size * shape.values;
       double* grad_weight = grad.path_weight ? grad.path_weight + channel : nullptr;
       if (grad_weight)
-        products<T, W>(shape, s.tokens.value + at, list, s.weighted, kTilePairs, tile_g(s.g, problem, b * W),
+        products<T, W>(shape, s.tokens.value + at, list, harmonics, s.p, tile_g(s.g, problem, b * W), s.weighted,
                        s.product);
-      coupling_gradients<T, W>(shape, C, static_cast<const T*>(shape.path_weight) + channel, own_grad_out + channel,
-                               s.product, s.z, grad_weight);
-      value_gradients<T, W, true>(shape, s.z, s.harmonics + x.first, s.weighted, kTilePairs, s.p,
-                                  s.tokens.value + at, s.tokens.grad_value + at, list, tile_g(s.g, problem, b * W),
-                                  tile_g(grad_g, problem, b * W), b == 0, s.wide,
+      coupling_gradients<T, W>(shape, s.tokens, C, static_cast<const T*>(shape.path_weight) + channel,
+                               own_grad_out + channel, s.product, s.z, grad_weight);
+      value_gradients<T, W, true>(shape, s.z, harmonics, s.p, s.tokens.value + at, s.tokens.grad_value + at, list,
+                                  tile_g(s.g, problem, b * W), tile_g(grad_g, problem, b * W), b == 0, s.wide,
                                   wide_y ? wide_y + x.first * kMaxFilters * W : nullptr);
     }
     sum_rows<T, W>(x.count, s.wide, s.dp);

@@ -18,7 +18,8 @@ struct So3DenseScratch {
   So3Tokens<T> tokens;
   // Of one receiver; `stride` slots.
   double* vector;           // (stride, 4): direction, distance
-  T *harmonics, *weighted;  // (filters, stride): Y, p Y
+  T* harmonics;             // (stride, filters)
+  T* weighted;              // (stride, W): p g of a channel block
   T* wide;                  // (H, stride + W, W): sums over the channels of a head, lane by lane
   T *p, *ds;                // (H, stride)
   T *product, *z;           // (filters, values, W): S, and its gradient
@@ -39,7 +40,7 @@ int64_t lay_out(So3DenseScratch<T>& s, char* base, const Problem& problem, const
   lay_out(s.tokens, carver, problem, item, shape, backward);
   s.vector = carver.take<double>(n * 4);
   s.harmonics = carver.take<T>(shape.filters * n);
-  s.weighted = carver.take<T>(shape.filters * n);
+  s.weighted = carver.take<T>(n * W);
   s.wide = carver.take<T>(H * (n + W) * W);
   s.p = carver.take<T>(H * n);
   s.product = carver.take<T>(product);
@@ -114,7 +115,7 @@ DenseReceiver<T> dense_receiver(const So3DenseScratch<T>& s, const Problem& prob
   const T *positions = static_cast<const T*>(shape.positions) + item.token * 3, *own = positions + (item.first + r) * 3;
   for (int64_t e = 0; e < n; ++e) {
     direction(own, positions + sender[e] * 3, s.vector + e * 4);
-    harmonics_of(s.vector + e * 4, shape.filters, s.harmonics + e, item.stride);
+    harmonics_of(s.vector + e * 4, shape.filters, s.harmonics + e * shape.filters, 1);
   }
   return x;
 }
@@ -147,10 +148,9 @@ void so3_dense_forward_item(const So3DenseScratch<T>& s, const Problem& problem,
     dense_logits<T, W>(s, problem, item, bias, shape, x);
     for (int64_t h = 0; h < H; ++h) {
       if (!normalize(x.count, x.padded, s.p + h * stride, lse + h)) continue;
-      weight_harmonics(x.count, stride, shape.filters, s.harmonics, s.p + h * stride, s.weighted);
       for (int64_t channel = h * D; channel < (h + 1) * D; channel += W) {
-        products<T, W>(shape, s.tokens.value + channel * item.size * shape.values, x.with_g, s.weighted, stride,
-                       block_g<T, W>(s.g, item, shape, channel), s.product);
+        products<T, W>(shape, s.tokens.value + channel * item.size * shape.values, x.with_g, s.harmonics,
+                       s.p + h * stride, block_g<T, W>(s.g, item, shape, channel), s.weighted, s.product);
         add_couplings<T, W>(shape, C, s.tokens.coupling + channel * shape.couplings, s.product, T(0), out + channel);
       }
     }
@@ -216,17 +216,16 @@ void so3_dense_backward_item(const So3DenseScratch<T>& s, const Problem& problem
       normalized(x.count, x.padded, lse[h], p);
       T delta = 0;
       for (int64_t m = 0; m < shape.outputs; ++m) delta += dot(D, out + m * C + h * D, grad_out + m * C + h * D);
-      weight_harmonics(x.count, stride, shape.filters, s.harmonics, p, s.weighted);
       for (int64_t channel = h * D; channel < (h + 1) * D; channel += W) {
         const int64_t at = channel * item.size * shape.values;
         const Radial<T> g = block_g<T, W>(s.g, item, shape, channel);
         double* grad_weight = grad.path_weight ? grad.path_weight + channel : nullptr;
-        if (grad_weight) products<T, W>(shape, s.tokens.value + at, x.with_g, s.weighted, stride, g, s.product);
-        coupling_gradients<T, W>(shape, C, static_cast<const T*>(shape.path_weight) + channel, grad_out + channel,
-                                 s.product, s.z, grad_weight);
-        value_gradients<T, W, false>(shape, s.z, s.harmonics, s.weighted, stride, p, s.tokens.value + at,
-                                     s.tokens.grad_value + at, x.with_g, g,
-                                     block_g<T, W>(grad_g, item, shape, channel), channel == h * D, s.wide, wide_y);
+        if (grad_weight) products<T, W>(shape, s.tokens.value + at, x.with_g, s.harmonics, p, g, s.weighted, s.product);
+        coupling_gradients<T, W>(shape, s.tokens, C, static_cast<const T*>(shape.path_weight) + channel,
+                                 grad_out + channel, s.product, s.z, grad_weight);
+        value_gradients<T, W, false>(shape, s.z, s.harmonics, p, s.tokens.value + at, s.tokens.grad_value + at,
+                                     x.with_g, g, block_g<T, W>(grad_g, item, shape, channel), channel == h * D,
+                                     s.wide, wide_y);
       }
       sum_rows<T, W>(x.count, s.wide, ds);
       for (int64_t e = 0; e < x.count; ++e) ds[e] = p[e] * (ds[e] - delta);

@@ -62,6 +62,10 @@ struct So3Tokens {
   T *key, *grad_key;      // (H, size, M, D)
   T *value, *grad_value;  // (C / W, size, M, W)
   T* coupling;            // (C / W, couplings, W) weight times coefficient of shape.by_output; forward only
+  // Backward only, of the couplings by path: the first of each path (paths + 1), and of each its coefficient and its
+  // places in S and in the gradient of an output.
+  int32_t *path_start, *product_at, *out_at;
+  T* coefficient;
 };
 
 template <class T>
@@ -80,6 +84,10 @@ void lay_out(So3Tokens<T>& t, Carver& carver, const Problem& problem, const Item
   t.grad_query = carver.take<T>(query);
   t.grad_key = carver.take<T>(key);
   t.grad_value = carver.take<T>(value);
+  t.path_start = carver.take<int32_t>(shape.paths + 1);
+  t.product_at = carver.take<int32_t>(shape.couplings);
+  t.out_at = carver.take<int32_t>(shape.couplings);
+  t.coefficient = carver.take<T>(shape.couplings);
 }
 
 template <class T, int W>
@@ -101,6 +109,15 @@ void pack_tokens(const So3Tokens<T>& t, const Problem& problem, const Item& item
     }
     return;
   }
+  int64_t paths = 0;
+  for (int64_t i = 0; i < shape.couplings; ++i) {
+    const Coupling& c = shape.coupling[i];
+    while (paths <= c.path) t.path_start[paths++] = static_cast<int32_t>(i);
+    t.product_at[i] = static_cast<int32_t>((c.filter * values + c.value) * W);
+    t.out_at[i] = static_cast<int32_t>(c.output * C);
+    t.coefficient[i] = static_cast<T>(c.coefficient);
+  }
+  while (paths <= shape.paths) t.path_start[paths++] = static_cast<int32_t>(shape.couplings);
   zero(t.grad_query, item.rows * qk * C);
   zero(t.grad_key, item.size * qk * C);
   zero(t.grad_value, item.size * values * C);
@@ -141,13 +158,33 @@ DITKERNELS_INLINE void with_irrep(const So3Shape& shape, int64_t x, const F& f) 
   f(Constant<5>{});
 }
 
+// Calls f(Constant) with the vectors of a head for the usual numbers of them, or with 0.
+template <class T, int W, class F>
+DITKERNELS_INLINE void with_head(int64_t D, const F& f) {
+  if constexpr (W > 1 && sizeof(T) == sizeof(float)) {
+    if (D == 2 * W) return f(Constant<2>{});
+    if (D == 4 * W) return f(Constant<4>{});
+  }
+  f(Constant<0>{});
+}
+
+// Calls f(d) for every vector of a head, written out if their number B is known.
+template <int W, int B, class F>
+DITKERNELS_INLINE void for_vectors(int64_t D, const F& f) {
+  if constexpr (B > 0) {
+    unroll<B>([&](auto b) DITKERNELS_UNROLLED { f(int64_t{b * W}); });
+  } else {
+    for (int64_t d = 0; d < D; d += W) f(d);
+  }
+}
+
 // ---- logits ----
 
 // Adds a sum_m q_m k_m over the N components of one irrep, lane by lane; E senders at once share the loads of q.
-template <class T, int W, int E, int N, bool kStream>
+template <class T, int W, int B, int E, int N, bool kStream>
 DITKERNELS_INLINE void add_irrep(int64_t D, const T* q, const T* const* k, const T* const* a, int64_t ahead,
                                  Vec<T, W>* sum) {
-  for (int64_t d = 0; d < D; d += W) {
+  for_vectors<W, B>(D, [&](int64_t d) DITKERNELS_UNROLLED {
     Vec<T, W> part[E];
     unroll<N>([&](auto m) DITKERNELS_UNROLLED {
       const Vec<T, W> qm = load<T, W>(q + m * D + d);
@@ -160,12 +197,13 @@ DITKERNELS_INLINE void add_irrep(int64_t D, const T* q, const T* const* k, const
       sum[i] += part[i] * load<T, W>(a[i] + d);
       if constexpr (kStream) __builtin_prefetch(a[i] + ahead + d);
     });
-  }
+  });
 }
 
-template <class T, int W, int E, bool kStream>
-DITKERNELS_INLINE void add_logits(const So3Shape& shape, int64_t D, const T* q, const T* key, const int32_t* sender,
+template <class T, int W, int B, int E, bool kStream>
+DITKERNELS_INLINE void add_logits(const So3Shape& shape, int64_t head, const T* q, const T* key, const int32_t* sender,
                                   const int32_t* row, const Radial<T>& radial, T* wide) {
+  const int64_t D = B ? B * W : head;
   const T *k[E], *a[E];
   Vec<T, W> sum[E];
   unroll<E>([&](auto i) DITKERNELS_UNROLLED {
@@ -176,7 +214,7 @@ DITKERNELS_INLINE void add_logits(const So3Shape& shape, int64_t D, const T* q, 
   for (int64_t x = 0; x < shape.irreps; ++x) {
     with_irrep(shape, x, [&](auto n) DITKERNELS_UNROLLED {
       constexpr int N = decltype(n)::kValue;
-      add_irrep<T, W, E, N, kStream>(D, q, k, a, kRowsAhead * radial.row, sum);
+      add_irrep<T, W, B, E, N, kStream>(D, q, k, a, kRowsAhead * radial.row, sum);
       q += N * D;
       unroll<E>([&](auto i) DITKERNELS_UNROLLED { k[i] += N * D, a[i] += radial.step; });
     });
@@ -191,23 +229,25 @@ template <class T, int W, bool kStream>
 DITKERNELS_LOOP void wide_logits(const So3Shape& shape, int64_t heads, int64_t D, const T* query, int64_t query_step,
                                  const T* key, int64_t key_step, const Senders& list, const Radial<T>& a, T* wide,
                                  int64_t wide_step) {
-  const auto run = [&](auto senders, int64_t e) DITKERNELS_UNROLLED {
-    for (int64_t h = 0; h < heads; ++h)
-      add_logits<T, W, decltype(senders)::kValue, kStream>(shape, D, query + h * query_step, key + h * key_step,
-                                                  list.sender + e, list.row + e, {a.base + h * D, a.row, a.step},
-                                                  wide + h * wide_step + e * W);
-  };
-  int64_t e = 0;
-  for (; e + 4 <= list.count; e += 4) run(Constant<4>{}, e);
-  for (; e < list.count; ++e) run(Constant<1>{}, e);
+  with_head<T, W>(D, [&](auto vectors) DITKERNELS_UNROLLED {
+    const auto run = [&](auto senders, int64_t e) DITKERNELS_UNROLLED {
+      for (int64_t h = 0; h < heads; ++h)
+        add_logits<T, W, decltype(vectors)::kValue, decltype(senders)::kValue, kStream>(
+            shape, D, query + h * query_step, key + h * key_step, list.sender + e, list.row + e,
+            {a.base + h * D, a.row, a.step}, wide + h * wide_step + e * W);
+    };
+    int64_t e = 0;
+    for (; e + 4 <= list.count; e += 4) run(Constant<4>{}, e);
+    for (; e < list.count; ++e) run(Constant<1>{}, e);
+  });
 }
 
 // With ds in place of p, for the N components of one irrep and E senders: adds to dq and dk; adds to da, or writes it
 // to memory, unless null.
-template <class T, int W, int E, int N, bool kAdd>
+template <class T, int W, int B, int E, int N, bool kAdd>
 DITKERNELS_INLINE void irrep_gradients(int64_t D, const T* ds, const T* q, T* dq, const T* const* k, T* const* dk,
                                        const T* const* a, T* const* da, int64_t ahead) {
-  for (int64_t d = 0; d < D; d += W) {
+  for_vectors<W, B>(D, [&](int64_t d) DITKERNELS_UNROLLED {
     Vec<T, W> weight[E], part[E];
     unroll<E>([&](auto i) DITKERNELS_UNROLLED {
       weight[i] = load<T, W>(a[i] + d) * ds[i];
@@ -226,18 +266,19 @@ DITKERNELS_INLINE void irrep_gradients(int64_t D, const T* ds, const T* q, T* dq
       });
       store<T, W>(dq + at, sum);
     });
-    if (!da[0]) continue;
+    if (!da[0]) return;
     unroll<E>([&](auto i) DITKERNELS_UNROLLED {
       store<T, W>(da[i] + d, (kAdd ? load<T, W>(da[i] + d) : Vec<T, W>{}) + part[i] * ds[i]);
       if constexpr (!kAdd) __builtin_prefetch(da[i] + ahead + d, 1);
     });
-  }
+  });
 }
 
-template <class T, int W, int E, bool kAdd>
-DITKERNELS_INLINE void add_logit_gradients(const So3Shape& shape, int64_t D, const T* ds, const T* q, T* dq,
+template <class T, int W, int B, int E, bool kAdd>
+DITKERNELS_INLINE void add_logit_gradients(const So3Shape& shape, int64_t head, const T* ds, const T* q, T* dq,
                                            const T* key, T* grad_key, const int32_t* sender, const int32_t* row,
                                            const Radial<T>& radial, const Radial<T>& grad) {
+  const int64_t D = B ? B * W : head;
   const T *k[E], *a[E];
   T *dk[E], *da[E];
   unroll<E>([&](auto i) DITKERNELS_UNROLLED {
@@ -249,7 +290,7 @@ DITKERNELS_INLINE void add_logit_gradients(const So3Shape& shape, int64_t D, con
   for (int64_t x = 0; x < shape.irreps; ++x) {
     with_irrep(shape, x, [&](auto n) DITKERNELS_UNROLLED {
       constexpr int N = decltype(n)::kValue;
-      irrep_gradients<T, W, E, N, kAdd>(D, ds, q, dq, k, dk, a, da, kRowsAhead * radial.row);
+      irrep_gradients<T, W, B, E, N, kAdd>(D, ds, q, dq, k, dk, a, da, kRowsAhead * radial.row);
       q += N * D, dq += N * D;
       unroll<E>([&](auto i) DITKERNELS_UNROLLED {
         k[i] += N * D, dk[i] += N * D, a[i] += radial.step;
@@ -264,41 +305,42 @@ template <class T, int W, bool kAdd>
 DITKERNELS_LOOP void logit_gradients(const So3Shape& shape, int64_t heads, int64_t D, const T* ds, int64_t ds_step,
                                      const T* query, T* grad_query, int64_t query_step, const T* key, T* grad_key,
                                      int64_t key_step, const Senders& list, const Radial<T>& a, const Radial<T>& da) {
-  const auto run = [&](auto senders, int64_t e) DITKERNELS_UNROLLED {
-    constexpr int E = decltype(senders)::kValue;
-    for (int64_t h = 0; h < heads; ++h) {
-      T s[E];
-      unroll<E>([&](auto i) DITKERNELS_UNROLLED { s[i] = ds[h * ds_step + e + i]; });
-      add_logit_gradients<T, W, E, kAdd>(shape, D, s, query + h * query_step, grad_query + h * query_step,
-                                         key + h * key_step, grad_key + h * key_step, list.sender + e, list.row + e,
-                                         {a.base + h * D, a.row, a.step},
-                                         {da.base ? da.base + h * D : nullptr, da.row, da.step});
-    }
-  };
-  int64_t e = 0;
-  for (; e + 2 <= list.count; e += 2) run(Constant<2>{}, e);
-  for (; e < list.count; ++e) run(Constant<1>{}, e);
+  with_head<T, W>(D, [&](auto vectors) DITKERNELS_UNROLLED {
+    const auto run = [&](auto senders, int64_t e) DITKERNELS_UNROLLED {
+      constexpr int B = decltype(vectors)::kValue, E = decltype(senders)::kValue;
+      for (int64_t h = 0; h < heads; ++h) {
+        T s[E];
+        unroll<E>([&](auto i) DITKERNELS_UNROLLED { s[i] = ds[h * ds_step + e + i]; });
+        add_logit_gradients<T, W, B, E, kAdd>(shape, D, s, query + h * query_step, grad_query + h * query_step,
+                                              key + h * key_step, grad_key + h * key_step, list.sender + e,
+                                              list.row + e, {a.base + h * D, a.row, a.step},
+                                              {da.base ? da.base + h * D : nullptr, da.row, da.step});
+      }
+    };
+    int64_t e = 0;
+    for (; e + 2 <= list.count; e += 2) run(Constant<2>{}, e);
+    for (; e < list.count; ++e) run(Constant<1>{}, e);
+  });
 }
 
 // ---- values ----
 
 // S_{F,n} of NF filter components of one degree from f on and N value components from `first` on, for one channel
-// block; g of that degree at g_base + row * g_row.
-template <class T, int W, int NF, int N>
-DITKERNELS_LOOP void add_products(const So3Shape& shape, const T* v_block, const Senders& list, const T* weighted,
-                                  int64_t stride, const T* g_base, int64_t g_row, int64_t f, int64_t first,
-                                  T* product) {
-  const int64_t M = shape.values;
-  const T *y = weighted + f * stride, *v_base = v_block + first * W;
+// block; g of that degree at g_base + row * g_row, or p g of the senders one after the other.
+template <class T, int W, int NF, int N, bool kWeighted>
+DITKERNELS_LOOP void add_products(const So3Shape& shape, const T* v_block, const Senders& list, const T* harmonics,
+                                  const T* p, const T* g_base, int64_t g_row, int64_t f, int64_t first, T* product) {
+  const int64_t M = shape.values, filters = shape.filters;
+  const T *y = harmonics + f, *v_base = v_block + first * W;
   Vec<T, W> sum[NF][N];
   unroll<NF>([&](auto j) DITKERNELS_UNROLLED {
     unroll<N>([&](auto i) DITKERNELS_UNROLLED { sum[j][i] = Vec<T, W>{}; });
   });
-  for (int64_t e = 0; e < list.count; ++e) {
-    const Vec<T, W> g = load<T, W>(g_base + list.row[e] * g_row);
+  for (int64_t e = 0; e < list.count; ++e, y += filters) {
+    const Vec<T, W> pg = kWeighted ? load<T, W>(g_base + e * W) : load<T, W>(g_base + list.row[e] * g_row) * p[e];
     const T* v = v_base + list.sender[e] * M * W;
     Vec<T, W> weight[NF];
-    unroll<NF>([&](auto j) DITKERNELS_UNROLLED { weight[j] = g * y[j * stride + e]; });
+    unroll<NF>([&](auto j) DITKERNELS_UNROLLED { weight[j] = pg * y[j]; });
     unroll<N>([&](auto i) DITKERNELS_UNROLLED {
       const Vec<T, W> x = load<T, W>(v + i * W);
       unroll<NF>([&](auto j) DITKERNELS_UNROLLED { sum[j][i] += weight[j] * x; });
@@ -312,25 +354,34 @@ DITKERNELS_LOOP void add_products(const So3Shape& shape, const T* v_block, const
 // S of one channel block, radial weights g: a single filter component with up to 9 value components at once, or three
 // of one degree with up to 4, as the registers hold sums for. 9 value components fill them alone.
 template <class T, int W>
-void products(const So3Shape& shape, const T* v_block, const Senders& list, const T* weighted, int64_t stride,
-              const Radial<T>& g, T* product) {
+void products(const So3Shape& shape, const T* v_block, const Senders& list, const T* harmonics, const T* p,
+              const Radial<T>& g, T* weighted, T* product) {
   for (int64_t J = 0, f = 0; J < shape.degrees; ++J) {
-    const auto all = [&](auto filters, auto... counts) DITKERNELS_UNROLLED {
+    const T* of_degree = g.base + J * g.step;
+    const auto all = [&](auto is_weighted, auto filters, auto... counts) DITKERNELS_UNROLLED {
       int64_t first = 0;
       const auto run = [&](auto count) DITKERNELS_UNROLLED {
         constexpr int N = decltype(count)::kValue;
+        constexpr bool kWeighted = decltype(is_weighted)::kValue != 0;
         for (; shape.values - first >= N; first += N)
-          add_products<T, W, decltype(filters)::kValue, N>(shape, v_block, list, weighted, stride,
-                                                           g.base + J * g.step, g.row, f, first, product);
+          add_products<T, W, decltype(filters)::kValue, N, kWeighted>(
+              shape, v_block, list, harmonics, p, kWeighted ? weighted : of_degree, g.row, f, first, product);
       };
       (run(counts), ...);
       f += decltype(filters)::kValue;
     };
-    for (const int64_t end = (J + 1) * (J + 1); f < end;) {
-      if (end - f >= 3 && shape.values % 9)
-        all(Constant<3>{}, Constant<4>{}, Constant<3>{}, Constant<1>{});
+    const int64_t end = (J + 1) * (J + 1);
+    if (shape.values % 9 == 0) {  // 2 J + 1 passes share the products of p and g
+      for (int64_t e = 0; e < list.count; ++e)
+        store<T, W>(weighted + e * W, load<T, W>(of_degree + list.row[e] * g.row) * p[e]);
+      while (f < end) all(Constant<1>{}, Constant<1>{}, Constant<9>{});
+      continue;
+    }
+    while (f < end) {
+      if (end - f >= 3)
+        all(Constant<0>{}, Constant<3>{}, Constant<4>{}, Constant<3>{}, Constant<1>{});
       else
-        all(Constant<1>{}, Constant<9>{}, Constant<8>{}, Constant<4>{}, Constant<3>{}, Constant<1>{});
+        all(Constant<0>{}, Constant<1>{}, Constant<8>{}, Constant<4>{}, Constant<3>{}, Constant<1>{});
     }
   }
 }
@@ -348,70 +399,82 @@ DITKERNELS_LOOP void add_couplings(const So3Shape& shape, int64_t step, const T*
   }
 }
 
-// Z from the gradient of the output (rows of C); with S (product), adds to the gradient of the path weights. That is a
-// sum over all pairs of all molecules, one pair list after the other: in double, so that no digits are lost on the way.
-template <class T, int W>
-DITKERNELS_LOOP void coupling_gradients(const So3Shape& shape, int64_t C, const T* weight, const T* grad_out,
-                                        const T* product, T* z, double* grad_weight) {
-  zero(z, shape.filters * shape.values * W);
-  for (int64_t i = 0; i < shape.couplings;) {
-    const int64_t path = shape.coupling[i].path;
-    const Vec<T, W> w = load<T, W>(weight + path * C);
+// Z of one channel block from the gradient of the output; with S (product), adds to the gradient of the path weights.
+// That is a sum over all pairs of all molecules, one pair list after the other: in double, so that no digits are lost
+// on the way.
+template <class T, int W, bool kWeights>
+DITKERNELS_LOOP void add_coupling_gradients(const So3Shape& shape, const So3Tokens<T>& t, int64_t C, const T* weight,
+                                            const T* grad_out, const T* product, T* z, double* grad_weight) {
+  const int32_t *at = t.product_at, *out_at = t.out_at;
+  const T* coefficient = t.coefficient;
+  int64_t i = 0;
+  for (int64_t path = 0; path < shape.paths; ++path, weight += C, grad_weight += kWeights ? C : 0) {
+    const Vec<T, W> w = load<T, W>(weight);
     Vec<T, W> sum{};
-    for (; i < shape.couplings && shape.coupling[i].path == path; ++i) {
-      const Coupling& c = shape.coupling[i];
-      const int64_t at = (c.filter * shape.values + c.value) * W;
-      const Vec<T, W> d = load<T, W>(grad_out + c.output * C) * static_cast<T>(c.coefficient);
-      store<T, W>(z + at, load<T, W>(z + at) + d * w);
-      if (grad_weight) sum += d * load<T, W>(product + at);
+    for (const int64_t end = t.path_start[path + 1]; i < end; ++i) {
+      const Vec<T, W> d = load<T, W>(grad_out + out_at[i]) * coefficient[i];
+      store<T, W>(z + at[i], load<T, W>(z + at[i]) + d * w);
+      if constexpr (kWeights) sum += d * load<T, W>(product + at[i]);
     }
-    if (!grad_weight) continue;
+    if constexpr (!kWeights) continue;
     T part[W];
     store<T, W>(part, sum);
-    for (int64_t c = 0; c < W; ++c) grad_weight[path * C + c] += static_cast<double>(part[c]);
+    for (int64_t c = 0; c < W; ++c) grad_weight[c] += static_cast<double>(part[c]);
   }
+}
+
+template <class T, int W>
+void coupling_gradients(const So3Shape& shape, const So3Tokens<T>& t, int64_t C, const T* weight, const T* grad_out,
+                        const T* product, T* z, double* grad_weight) {
+  zero(z, shape.filters * shape.values * W);
+  grad_weight ? add_coupling_gradients<T, W, true>(shape, t, C, weight, grad_out, product, z, grad_weight)
+              : add_coupling_gradients<T, W, false>(shape, t, C, weight, grad_out, product, z, nullptr);
 }
 
 constexpr int degree_of(int filter) { return filter == 0 ? 0 : filter < 4 ? 1 : 2; }
 
-// Filter degrees kFirst to kLast of one channel block: adds to dp (wide) and, unless null, to dY (wide_y, kMaxFilters
-// vectors a sender) and dv; adds to dg or writes it, unless null.
-template <class T, int W, int kFirst, int kLast, bool kAdd>
-DITKERNELS_LOOP void degree_gradients(const So3Shape& shape, const T* z, const T* harmonics, const T* weighted,
-                                      int64_t stride, const T* p, const T* v_block, T* grad_v_block,
-                                      const Senders& list, const Radial<T>& radial, const Radial<T>& grad, bool first,
-                                      T* wide, T* wide_y) {
+// Filter degrees kFirst to kLast of one channel block: adds to dp (wide), or writes it if `first`; adds to dv and,
+// unless null, to dY (wide_y, kMaxFilters vectors a sender); adds to dg or writes it, unless null. kValues: components
+// of the values, so that the loop over them is written out; 0 for any number.
+template <class T, int W, int kFirst, int kLast, int kValues, bool kAdd>
+DITKERNELS_LOOP void degree_gradients(const So3Shape& shape, const T* z, const T* harmonics, const T* p,
+                                      const T* v_block, T* grad_v_block, const Senders& list,
+                                      const Radial<T>& radial, const Radial<T>& grad, bool first, T* wide, T* wide_y) {
   constexpr int kBegin = kFirst * kFirst, NF = (kLast + 1) * (kLast + 1) - kBegin, NJ = kLast - kFirst + 1;
-  const int64_t M = shape.values;
+  const int64_t M = kValues ? kValues : shape.values, filters = shape.filters;
   z += kBegin * M * W;
-  for (int64_t e = 0; e < list.count; ++e) {
-    const T *v = v_block + list.sender[e] * M * W, *y = harmonics + kBegin * stride + e,
-            *py = weighted + kBegin * stride + e, *g_row = radial.base + list.row[e] * radial.row;
-    T* dv = grad_v_block + list.sender[e] * M * W;
-    Vec<T, W> g[NJ], weight[NF], u[NF], r[NJ];
-    unroll<NJ>([&](auto i) DITKERNELS_UNROLLED {
-      g[i] = load<T, W>(g_row + (kFirst + i) * radial.step);
-      r[i] = Vec<T, W>{};
-    });
-    unroll<NF>([&](auto j) DITKERNELS_UNROLLED {
-      weight[j] = g[degree_of(kBegin + j) - kFirst] * py[j * stride];
-      u[j] = Vec<T, W>{};
-    });
-    const T* at = z;
-    for (int64_t n = 0; n < M; ++n, at += W) {
+  const T* y = harmonics + kBegin;
+  for (int64_t e = 0; e < list.count; ++e, y += filters, wide += W) {
+    const int64_t token = list.sender[e] * M * W;
+    const T *v = v_block + token, *g_row = radial.base + list.row[e] * radial.row + kFirst * radial.step;
+    T* dv = grad_v_block + token;
+    Vec<T, W> pg[NJ], weight[NF], u[NF], r[NJ];
+    unroll<NJ>([&](auto i) DITKERNELS_UNROLLED { pg[i] = load<T, W>(g_row + i * radial.step) * p[e]; });
+    unroll<NF>([&](auto j) DITKERNELS_UNROLLED { weight[j] = pg[degree_of(kBegin + j) - kFirst] * y[j]; });
+    const auto component = [&](auto begin, int64_t n) DITKERNELS_UNROLLED {
       const Vec<T, W> x = load<T, W>(v + n * W);
       Vec<T, W> back = load<T, W>(dv + n * W);
       unroll<NF>([&](auto j) DITKERNELS_UNROLLED {
-        const Vec<T, W> zn = load<T, W>(at + j * M * W);
-        u[j] += zn * x;
+        const Vec<T, W> zn = load<T, W>(z + (j * M + n) * W);
+        u[j] = decltype(begin)::kValue ? zn * x : u[j] + zn * x;
         back += zn * weight[j];
       });
       store<T, W>(dv + n * W, back);
+    };
+    component(Constant<1>{}, 0);
+    if constexpr (kValues > 0) {
+      unroll<kValues - 1>([&](auto n) DITKERNELS_UNROLLED { component(Constant<0>{}, n + 1); });
+    } else {
+      for (int64_t n = 1; n < M; ++n) component(Constant<0>{}, n);
     }
-    unroll<NF>([&](auto j) DITKERNELS_UNROLLED { r[degree_of(kBegin + j) - kFirst] += u[j] * y[j * stride]; });
-    Vec<T, W> dp = first ? Vec<T, W>{} : load<T, W>(wide + e * W);
-    unroll<NJ>([&](auto i) DITKERNELS_UNROLLED { dp += g[i] * r[i]; });
-    store<T, W>(wide + e * W, dp);
+    unroll<NF>([&](auto j) DITKERNELS_UNROLLED {
+      constexpr int i = degree_of(kBegin + decltype(j)::kValue) - kFirst;
+      constexpr bool kNew = i * (i + 2 * kFirst) == decltype(j)::kValue;  // the first filter component of its degree
+      r[i] = kNew ? u[j] * y[j] : r[i] + u[j] * y[j];
+    });
+    Vec<T, W> dp = first ? Vec<T, W>{} : load<T, W>(wide);
+    unroll<NJ>([&](auto i) DITKERNELS_UNROLLED { dp += load<T, W>(g_row + i * radial.step) * r[i]; });
+    store<T, W>(wide, dp);
     if (grad.base) {
       T* to = grad.base + list.row[e] * grad.row + kFirst * grad.step;
       unroll<NJ>([&](auto i) DITKERNELS_UNROLLED {
@@ -421,8 +484,9 @@ DITKERNELS_LOOP void degree_gradients(const So3Shape& shape, const T* z, const T
     if (kLast > 0 && wide_y) {
       T* to = wide_y + (e * kMaxFilters + kBegin) * W;
       unroll<NF>([&](auto j) DITKERNELS_UNROLLED {
-        if constexpr (degree_of(kBegin + decltype(j)::kValue) > 0)
-          store<T, W>(to + j * W, load<T, W>(to + j * W) + u[j] * (g[degree_of(kBegin + j) - kFirst] * p[e]));
+        constexpr int degree = degree_of(kBegin + decltype(j)::kValue);
+        if constexpr (degree > 0)
+          store<T, W>(to + j * W, load<T, W>(to + j * W) + u[j] * pg[degree - kFirst]);
       });
     }
   }
@@ -430,23 +494,25 @@ DITKERNELS_LOOP void degree_gradients(const So3Shape& shape, const T* z, const T
 
 // All degrees: the first two at once share the loads of v and dv.
 template <class T, int W, bool kAdd>
-void value_gradients(const So3Shape& shape, const T* z, const T* harmonics, const T* weighted, int64_t stride,
-                     const T* p, const T* v_block, T* grad_v_block, const Senders& list, const Radial<T>& radial,
-                     const Radial<T>& grad, bool first, T* wide, T* wide_y) {
-  const auto run = [&](auto from, auto to, bool start) DITKERNELS_UNROLLED {
-    degree_gradients<T, W, decltype(from)::kValue, decltype(to)::kValue, kAdd>(
-        shape, z, harmonics, weighted, stride, p, v_block, grad_v_block, list, radial, grad, start, wide, wide_y);
+void value_gradients(const So3Shape& shape, const T* z, const T* harmonics, const T* p, const T* v_block,
+                     T* grad_v_block, const Senders& list, const Radial<T>& radial, const Radial<T>& grad, bool first,
+                     T* wide, T* wide_y) {
+  const auto run = [&](auto values) DITKERNELS_UNROLLED {
+    constexpr int M = decltype(values)::kValue;
+    const auto degrees = [&](auto from, auto to, bool start) DITKERNELS_UNROLLED {
+      degree_gradients<T, W, decltype(from)::kValue, decltype(to)::kValue, M, kAdd>(
+          shape, z, harmonics, p, v_block, grad_v_block, list, radial, grad, start, wide, wide_y);
+    };
+    if (shape.degrees == 1) return degrees(Constant<0>{}, Constant<0>{}, first);
+    degrees(Constant<0>{}, Constant<1>{}, first);
+    if (shape.degrees > 2) degrees(Constant<2>{}, Constant<2>{}, false);
   };
-  if (shape.degrees == 1) return run(Constant<0>{}, Constant<0>{}, first);
-  run(Constant<0>{}, Constant<1>{}, first);
-  if (shape.degrees > 2) run(Constant<2>{}, Constant<2>{}, false);
-}
-
-template <class T>
-void weight_harmonics(int64_t count, int64_t stride, int64_t filters, const T* harmonics, const T* p, T* weighted) {
-  for (int64_t f = 0; f < filters; ++f) {
-    for (int64_t e = 0; e < count; ++e) weighted[f * stride + e] = harmonics[f * stride + e] * p[e];
+  if constexpr (sizeof(T) == sizeof(float)) {
+    if (shape.values == 4) return run(Constant<4>{});
+    if (shape.values == 8) return run(Constant<8>{});
+    if (shape.values == 9) return run(Constant<9>{});
   }
+  run(Constant<0>{});
 }
 
 // p from the logits of a head in place (padded slots included); false if no sender is left.
