@@ -63,71 +63,93 @@ void pack_transpose(int64_t K, int64_t M, const T* from, T* to) {
   pack_panels<T, GemmShape<T>::kRows>(K, M, from, M, 1, to);
 }
 
-// R rows of C and one panel: C += A B, or C = A B.
+// R rows of C and one panel: C += A B, or C = A B. Meanwhile lines from `ahead` on, if given, are asked for, one for
+// every kAhead steps of k: what the next panel needs would otherwise be waited for when it begins.
+constexpr int64_t kAhead = 8;
+
 template <class T, int R, bool kAdd>
 void gemm_block(int64_t K, const T* a, int64_t row_step, int64_t k_step, const T* panel, T* c, int64_t c_step,
-                int64_t columns) {
+                int64_t columns, const char* ahead = nullptr) {
   constexpr int W = GemmShape<T>::W, P = GemmShape<T>::kPanel;
   Vec<T, W> sum[R][2];
-  for (int r = 0; r < R; ++r) sum[r][0] = sum[r][1] = Vec<T, W>{};
-  for (int64_t k = 0; k < K; ++k) {
+  unroll<R>([&](auto r) DITKERNELS_UNROLLED { sum[r][0] = sum[r][1] = Vec<T, W>{}; });
+  const auto step = [&](int64_t k) DITKERNELS_UNROLLED {
     const Vec<T, W> b0 = load<T, W>(panel + k * P), b1 = load<T, W>(panel + k * P + W);
-    for (int r = 0; r < R; ++r) {
+    unroll<R>([&](auto r) DITKERNELS_UNROLLED {
       const Vec<T, W> x = splat<T, W>(a[r * row_step + k * k_step]);
       sum[r][0] += x * b0;
       sum[r][1] += x * b1;
-    }
+    });
+  };
+  int64_t k = 0;
+  for (; ahead && k + kAhead <= K; k += kAhead, ahead += 64) {
+    __builtin_prefetch(ahead, 0, 2);
+    for (int64_t i = k; i < k + kAhead; ++i) step(i);
   }
-  for (int r = 0; r < R; ++r) {
-    T* row = c + r * c_step;
-    if (columns == P) {
-      store<T, W>(row, kAdd ? load<T, W>(row) + sum[r][0] : sum[r][0]);
-      store<T, W>(row + W, kAdd ? load<T, W>(row + W) + sum[r][1] : sum[r][1]);
-    } else {
-      for (int64_t i = 0; i < columns; ++i)
-        row[i] = (kAdd ? row[i] : T(0)) + (i < W ? sum[r][0][i] : sum[r][1][i - W]);
+  for (; k < K; ++k) step(k);
+  // Written out, so that the sums stay in registers until they are stored.
+  unroll<R>([&](auto r) DITKERNELS_UNROLLED {
+    T *row = c + r * c_step, part[P];
+    T* to = columns == P ? row : part;
+    if (kAdd) {
+      for (int64_t i = 0; columns < P && i < columns; ++i) part[i] = row[i];
+      sum[r][0] += load<T, W>(to);
+      sum[r][1] += load<T, W>(to + W);
     }
-  }
+    store<T, W>(to, sum[r][0]);
+    store<T, W>(to + W, sum[r][1]);
+    for (int64_t i = 0; columns < P && i < columns; ++i) row[i] = part[i];
+  });
 }
 
 template <class T, int R, bool kAdd>
 struct GemmTail {
   static void apply(int64_t rows, int64_t K, const T* a, int64_t row_step, int64_t k_step, const T* panel, T* c,
-                    int64_t c_step, int64_t columns) {
-    if (rows == R) return gemm_block<T, R, kAdd>(K, a, row_step, k_step, panel, c, c_step, columns);
-    GemmTail<T, R - 1, kAdd>::apply(rows, K, a, row_step, k_step, panel, c, c_step, columns);
+                    int64_t c_step, int64_t columns, const char* ahead = nullptr) {
+    if (rows == R) return gemm_block<T, R, kAdd>(K, a, row_step, k_step, panel, c, c_step, columns, ahead);
+    GemmTail<T, R - 1, kAdd>::apply(rows, K, a, row_step, k_step, panel, c, c_step, columns, ahead);
   }
 };
 template <class T, bool kAdd>
 struct GemmTail<T, 0, kAdd> {
-  static void apply(int64_t, int64_t, const T*, int64_t, int64_t, const T*, T*, int64_t, int64_t) {}
+  static void apply(int64_t, int64_t, const T*, int64_t, int64_t, const T*, T*, int64_t, int64_t,
+                    const char* = nullptr) {}
 };
 
+// Rows of C are c_step apart. `after`: the panel that is read after the last one of this product.
 template <class T, bool kAdd>
 void gemm_blocks(int64_t M, int64_t N, int64_t K, const T* a, int64_t row_step, int64_t k_step, int64_t block_step,
-                 const T* packed_b, T* c) {
+                 const T* packed_b, T* c, int64_t c_step, const T* after) {
   constexpr int P = GemmShape<T>::kPanel, R = GemmShape<T>::kRows;
+  const int64_t lines = K * P * static_cast<int64_t>(sizeof(T)) / 64;  // of a panel
   for (int64_t n = 0; n < N; n += P) {
     const T *panel = packed_b + n * K, *block = a;
+    const char* next = reinterpret_cast<const char*>(n + P < N ? panel + P * K : after);
     const int64_t columns = N - n < P ? N - n : P;
-    int64_t m = 0;
+    int64_t m = 0, line = 0;
+    const auto ahead = [&] {
+      const char* here = line < lines ? next + line * 64 : nullptr;
+      line += K / kAhead;
+      return here;
+    };
     for (; m + R <= M; m += R, block += block_step) {
-      gemm_block<T, R, kAdd>(K, block, row_step, k_step, panel, c + m * N + n, N, columns);
+      gemm_block<T, R, kAdd>(K, block, row_step, k_step, panel, c + m * c_step + n, c_step, columns, ahead());
     }
-    GemmTail<T, R - 1, kAdd>::apply(M - m, K, block, row_step, k_step, panel, c + m * N + n, N, columns);
+    GemmTail<T, R - 1, kAdd>::apply(M - m, K, block, row_step, k_step, panel, c + m * c_step + n, c_step, columns,
+                                    ahead());
   }
 }
 
 // C (M, N) += A (M, K) B, or = A B, A and C row-major, B packed by pack_b.
 template <class T, bool kAdd = true>
 void gemm(int64_t M, int64_t N, int64_t K, const T* a, const T* packed_b, T* c) {
-  gemm_blocks<T, kAdd>(M, N, K, a, K, 1, GemmShape<T>::kRows * K, packed_b, c);
+  gemm_blocks<T, kAdd>(M, N, K, a, K, 1, GemmShape<T>::kRows * K, packed_b, c, N, packed_b);
 }
 
 // C (M, N) += X^T B, X (K, M) packed by pack_transpose.
 template <class T>
 void gemm_transposed(int64_t M, int64_t N, int64_t K, const T* packed_x, const T* packed_b, T* c) {
-  gemm_blocks<T, true>(M, N, K, packed_x, 1, GemmShape<T>::kRows, GemmShape<T>::kRows * K, packed_b, c);
+  gemm_blocks<T, true>(M, N, K, packed_x, 1, GemmShape<T>::kRows, GemmShape<T>::kRows * K, packed_b, c, N, packed_b);
 }
 
 }  // namespace

@@ -24,70 +24,13 @@ constexpr int64_t pitch_of(int64_t columns) {
   return (columns + kLine - 1) / kLine * kLine + kLine;
 }
 
-// Every how many steps of k the inner loop asks for a line of the panel after this one. At once it would wait for them:
-// a panel comes from the last-level cache or from memory, and all of the first block's time goes by meanwhile.
-constexpr int64_t kStride = 8;
-
-// R rows of C and one panel, as gemm_block; `ahead` is what will be read soon.
-template <class T, int R, bool kAdd>
-DITKERNELS_LOOP void dense_block(int64_t K, const T* a, int64_t a_step, const T* panel, const char* ahead, T* c,
-                                 int64_t c_step, int64_t columns) {
-  constexpr int W = GemmShape<T>::W, P = GemmShape<T>::kPanel;
-  Vec<T, W> sum[R][2];
-  unroll<R>([&](auto r) DITKERNELS_UNROLLED { sum[r][0] = sum[r][1] = Vec<T, W>{}; });
-  const auto step = [&](int64_t k) DITKERNELS_UNROLLED {
-    const Vec<T, W> b0 = load<T, W>(panel + k * P), b1 = load<T, W>(panel + k * P + W);
-    unroll<R>([&](auto r) DITKERNELS_UNROLLED {
-      const Vec<T, W> x = splat<T, W>(a[r * a_step + k]);
-      sum[r][0] += x * b0;
-      sum[r][1] += x * b1;
-    });
-  };
-  int64_t k = 0;
-  for (; k + kStride <= K; k += kStride, ahead += 64) {
-    __builtin_prefetch(ahead, 0, 2);
-    for (int64_t i = k; i < k + kStride; ++i) step(i);
-  }
-  for (; k < K; ++k) step(k);
-  unroll<R>([&](auto r) DITKERNELS_UNROLLED {
-    T *row = c + r * c_step, part[P];
-    T* to = columns == P ? row : part;
-    if (kAdd) {
-      for (int64_t i = 0; columns < P && i < columns; ++i) part[i] = row[i];
-      sum[r][0] += load<T, W>(to);
-      sum[r][1] += load<T, W>(to + W);
-    }
-    store<T, W>(to, sum[r][0]);
-    store<T, W>(to + W, sum[r][1]);
-    for (int64_t i = 0; columns < P && i < columns; ++i) row[i] = part[i];
-  });
-}
-
-template <class T, int R, bool kAdd, class... Rest>
-void dense_tail(int64_t rows, Rest... rest) {
-  if constexpr (R > 0) {
-    if (rows == R) return dense_block<T, R, kAdd>(rest...);
-    dense_tail<T, R - 1, kAdd>(rows, rest...);
-  }
-}
-
 // Columns [begin, end) of C (rows, outputs) = A (rows, inputs) B, or += ; begin starts a panel. `after`: what is read
 // after the last panel.
 template <class T, bool kAdd>
 void multiply_rows(int64_t rows, int64_t inputs, const T* a, int64_t a_step, const T* packed, int64_t begin,
                    int64_t end, T* c, int64_t c_step, const T* after) {
-  constexpr int P = GemmShape<T>::kPanel, R = GemmShape<T>::kRows;
-  for (int64_t n = begin; n < end; n += P) {
-    const T* panel = packed + n * inputs;
-    const char* next = reinterpret_cast<const char*>(n + P < end ? panel + P * inputs : after);
-    const int64_t columns = std::min<int64_t>(P, end - n), lines = inputs * P * static_cast<int64_t>(sizeof(T)) / 64;
-    for (int64_t m = 0, line = 0; m < rows; m += R) {
-      const char* ahead = next + std::min(line, lines) * 64;
-      dense_tail<T, R, kAdd>(std::min<int64_t>(R, rows - m), inputs, a + m * a_step, a_step, panel, ahead,
-                             c + m * c_step + n, c_step, columns);
-      line += inputs / kStride;
-    }
-  }
+  gemm_blocks<T, kAdd>(rows, end - begin, inputs, a, a_step, 1, GemmShape<T>::kRows * a_step, packed + begin * inputs,
+                       c + begin, c_step, after);
 }
 
 template <class T>

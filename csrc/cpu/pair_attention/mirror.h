@@ -108,13 +108,19 @@ inline int64_t table_row(const Item& item, int64_t receiver, int64_t slot) {
 // Rows (i, j) in place and rows (j, i) from the product `direct`: mirror = direct - d m3 + table row, direct += table
 // row.
 template <class T>
-void both_directions(int64_t C, const T* d, const T* m3, const T* table_direct, const T* table_mirrored, T* direct,
-                     T* mirror) {
-  for (int64_t c = 0; c < C; ++c) {
-    const T x = direct[c];
-    mirror[c] = x - (d[0] * m3[c] + d[1] * m3[C + c] + d[2] * m3[2 * C + c]) + table_mirrored[c];
-    direct[c] = x + table_direct[c];
-  }
+DITKERNELS_LOOP void both_directions(int64_t C, const T* d, const T* m3, const T* table_direct,
+                                     const T* table_mirrored, T* direct, T* mirror) {
+  constexpr int W = kRegisterBytes / sizeof(T);
+  const auto run = [&](int64_t c, auto width) DITKERNELS_UNROLLED {
+    constexpr int N = decltype(width)::kValue;
+    const auto x = load<T, N>(direct + c);
+    const auto turned = load<T, N>(m3 + c) * d[0] + load<T, N>(m3 + C + c) * d[1] + load<T, N>(m3 + 2 * C + c) * d[2];
+    store<T, N>(mirror + c, x - turned + load<T, N>(table_mirrored + c));
+    store<T, N>(direct + c, x + load<T, N>(table_direct + c));
+  };
+  int64_t c = 0;
+  for (; c + W <= C; c += W) run(c, Constant<W>{});
+  for (; c < C; ++c) run(c, Constant<1>{});
 }
 
 template <class T>
@@ -129,8 +135,7 @@ void project_square(const MirrorScratch<T>& s, const Problem& problem, const Ite
     hidden_row<T>(F, d, static_cast<const T*>(p.v1), k.features + x * F, k.slope ? k.slope + x * F : nullptr);
   }
   const auto side = [&](const void* packed, const T* m3, const void* tables, T* direct, T* mirror) {
-    zero(direct, count * C);
-    gemm<T>(count, C, F, k.features, static_cast<const T*>(packed), direct);
+    gemm<T, false>(count, C, F, k.features, static_cast<const T*>(packed), direct);
     for (int64_t x = 0; x < count; ++x) {
       const T *to_direct = s.zeros, *to_mirror = s.zeros;
       if (tables && rows[x].direct >= 0) {
