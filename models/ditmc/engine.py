@@ -21,7 +21,7 @@ from ditkernels.models.ditmc.geometry import center
 from ditkernels.models.ditmc.layers import LAYER_NORM_EPS
 from ditkernels.models.ditmc.model import DiTMC
 from ditkernels.models.molecule.graph import GraphBatch
-from ditkernels.models.molecule.repeats import distinct
+from ditkernels.models.molecule.repeats import Distinct, distinct
 from ditkernels.nn import EquivariantLayerNorm, EquivariantLinear
 from ditkernels.nn.components import scalar_index
 from ditkernels.nn.equivariant_layer_norm import SCALAR_EPS
@@ -69,6 +69,7 @@ class Engine:
         config, width = model.config, model.config.width
         molecules = distinct(graph)
         self.rows = molecules.atoms
+        self.same_start = _same_start(model, molecules)
         self.nodes, edges = model.conditioner(molecules.graph)
         kind = model.pair_conditioning
         index = kind.index(molecules.graph)[molecules.pairs]
@@ -100,22 +101,39 @@ class Engine:
 
     def predict(self, positions: Tensor, t: Tensor, x1_previous: Tensor | None, gate: float) -> Tensor:
         """The bare network output (T, 3) at a time t (1,), see :meth:`DiTMC.predict`."""
-        model, graph = self.model, self.graph
-        positions = center(positions, graph)
+        positions = center(positions, self.graph)
         self._modulate(t, gate)
-        embedded = model.atom_embedding(graph.atomic_numbers, positions, x1_previous, self.index)
-        state = self._buffer("state", 1, embedded.shape[-1])
-        state.copy_(embedded.unsqueeze(1))
-        first = self.blocks[0]
-        x = self._buffer("x", state.shape[1], state.shape[2])
-        residual_norm_(
-            state, self.table, self.rows, first.attention_norm, scale=first.scale1, shift=first.shift1, out=x
-        )
+        state, tokens = self._start(positions, x1_previous)
         for block, after, pair in zip(
             self.blocks, [*self.blocks[1:], None], self.pairs.descriptors(positions, gate), strict=True
         ):
-            state, x = self._block(block, after, state, x, pair)
+            state, x = self._block(block, after, state, tokens, pair)
+            tokens = None if after is None else self._tokens(after, x)
         return self._readout(state, x)
+
+    def _start(self, positions: Tensor, x1_previous: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+        """The first state, and what the first attention takes of it: queries, keys and values."""
+        graph, first, index, rows = self.graph, self.blocks[0], self.index, self.rows
+        state = self._buffer("state", 1, self.model.config.width)
+        options = {"scale": first.scale1, "shift": first.shift1}
+        if self.same_start is None:
+            state[:, 0] = self.model.atom_embedding(graph.atomic_numbers, positions, x1_previous, index)
+            x = self._buffer("x", 1, state.shape[-1])
+            residual_norm_(state, self.table, rows, first.attention_norm, out=x, **options)
+            return state, self._tokens(first, x)
+        atoms = self.same_start
+        index = None if index is None else index[atoms]
+        start = self.model.atom_embedding(graph.atomic_numbers[atoms], positions[atoms], None, index).unsqueeze(1)
+        x, own = torch.empty_like(start), torch.arange(len(atoms), dtype=rows.dtype, device=rows.device)
+        residual_norm_(start, self.table, own, first.attention_norm, out=x, **options)
+        torch.index_select(start, 0, rows, out=state)
+        tokens = [layer(x, torch.empty_like(start)) for layer in self._projections(first)]
+        return state, [token.index_select(0, rows) for token in tokens]
+
+    def _tokens(self, block: _Block, x: Tensor) -> list[Tensor]:
+        """Queries, keys and values (T, M, C)."""
+        size, width = x.shape[1:]
+        return [layer(x, self._buffer(f"token{i}", size, width)) for i, layer in enumerate(self._projections(block))]
 
     def _modulate(self, t: Tensor, gate: float) -> None:
         """Fill the table of modulations: one row per atom of the distinct molecules."""
@@ -136,11 +154,11 @@ class Engine:
         torch.addmm(layer.bias, condition, layer.weight.t(), out=columns)
         F.silu(columns, inplace=True)
 
-    def _block(self, block: _Block, after: _Block | None, state: Tensor, x: Tensor, pair) -> tuple[Tensor, Tensor]:
-        """The state after a block, and what the next one's attention (or a scalar readout) takes."""
+    def _block(
+        self, block: _Block, after: _Block | None, state: Tensor, tokens: list[Tensor], pair
+    ) -> tuple[Tensor, Tensor]:
+        """The state after a block, and what the next one's projections (or a scalar readout) take."""
         table, rows, width = self.table, self.rows, state.shape[-1]
-        size = x.shape[1]
-        tokens = [layer(x, self._buffer(f"token{i}", size, width)) for i, layer in enumerate(self._projections(block))]
         attended = self._attention(block, tokens, pair)
         update = block.out(attended, self._buffer("update", attended.shape[1], width))
         bias = block.out.bias
@@ -234,6 +252,18 @@ class Engine:
         if key not in self.buffers:
             self.buffers[key] = self.nodes.new_empty(self.graph.num_atoms, components, width)
         return self.buffers[key]
+
+
+def _same_start(model: DiTMC, molecules: Distinct) -> Tensor | None:
+    """An atom of the batch for each of the distinct molecules, where the first state does not depend on positions; then
+    all conformers share the first queries, keys and values.
+    """
+    embedding, rows = model.atom_embedding, molecules.atoms.long()
+    if embedding.position is not None or embedding.feedback is not None:
+        return None
+    atoms = rows.new_empty(molecules.graph.num_atoms)
+    atoms[rows] = torch.arange(len(rows), device=rows.device)
+    return atoms
 
 
 def _dense(layer: torch.nn.Linear | EquivariantLinear) -> Dense:
