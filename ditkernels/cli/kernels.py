@@ -27,7 +27,6 @@ ARCHITECTURES = ("sm_80", "sm_90", "sm_100", "gfx942")
 @click.option("--channels", type=click.IntRange(1), default=256, show_default=True, help="Channels, C = H D.")
 @click.option("--heads", type=click.IntRange(1), default=8, show_default=True, help="Heads, H.")
 @click.option("--floors", is_flag=True, help="Only bytes, operations and floors; compiles nothing.")
-@click.option("--rare", is_flag=True, help="Instead, what gradients of positions and of long tables need beside.")
 @click.option(
     "--sample",
     type=click.IntRange(0, 27),
@@ -54,7 +53,6 @@ def command(
     channels: int,
     heads: int,
     floors: bool,
-    rare: bool,
     sample: int | None,
     jobs: int | None,
     save: Path | None,
@@ -64,7 +62,8 @@ def command(
     matrix instructions of each; then bytes moved, operations, and the time that the bandwidth and the peak rate in the
     GPU's datasheet allow at best.
 
-    No GPU is needed. The exit code is 1 if a kernel spills registers, or has a product of half-precision matrices and
+    Last come the kernels that only gradients of positions, and of a table with a row per bond, need. No GPU is needed.
+    The exit code is 1 if a kernel spills registers, or has a product of half-precision matrices and
     no matrix instruction.
     """
     from ditkernels.triton.support import interpreted
@@ -76,7 +75,7 @@ def command(
         raise click.ClickException(f"--channels must be a multiple of --heads, got {channels} and {heads}")
     wanted = [
         replace(problem, atoms=atoms, molecules=molecules, channels=channels, heads=heads)
-        for problem in (problems.rare_problems() if rare else problems.every_problem())
+        for problem in (*problems.every_problem(), *problems.rare_problems())
         if operator in (None, problem.operator)
         and form in (None, problem.form)
         and dtype in (None, str(problem.dtype)[6:])
@@ -85,8 +84,8 @@ def command(
         raise click.ClickException(f"there is no form {form!r} of {operator or 'these operators'}")
     if floors and (save or check):
         raise click.UsageError("--floors compiles nothing that --save or --check could take")
-    if save and (rare or sample is not None):
-        raise click.UsageError("--save writes all usual kernels: not those of --rare or of a --sample")
+    if save and sample is not None:
+        raise click.UsageError("--save writes all kernels, not those of a --sample")
     found: list[str] = []
     if not floors:
         tasks = [(problem, architecture) for problem in wanted for architecture in architectures]

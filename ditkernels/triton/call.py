@@ -19,6 +19,7 @@ class KernelCall:
     """A call of an operator with tokens of one dtype, H heads of width D.
 
     rule: of the operator's ``rules``, for configurations that no table has
+    components: the most that a token has
     """
 
     def __init__(
@@ -30,15 +31,16 @@ class KernelCall:
         heads: int,
         width: int,
         batch: Batch,
+        components: int = 1,
     ):
         self.operator, self.form, self.rule, self.dtype, self.batch = operator, form, rule, dtype, batch
-        self.heads, self.width, self.channels = heads, width, heads * width
+        self.heads, self.width, self.channels, self.components = heads, width, heads * width, components
 
     def config(self, kernel: str) -> Config:
         """The configuration of one of the operator's kernels."""
         dtype, batch = str(self.dtype).removeprefix("torch."), self.batch
-        size = (self.channels, self.width, batch.atoms)
-        return choose(Key(self.operator, self.form, kernel, dtype, *size, batch.architecture), self.rule)
+        place = (self.channels, self.width, batch.atoms, batch.architecture, self.components)
+        return choose(Key(self.operator, self.form, kernel, dtype, *place), self.rule)
 
     def groups(self, config: Config) -> int:
         """Number of blocks of heads."""

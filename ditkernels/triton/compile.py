@@ -35,6 +35,9 @@ POINTERS = {
 }
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 NVIDIA_MATRIX = re.compile(r"\b(?:HMMA|HGMMA|UTCHMMA|UTCQMMA)\b")
+NVIDIA_ACCESS = re.compile(r"\b(?:ld|st)\.global[.\w:]*?(?:\.v(\d))?\.b(\d+)")
+NVIDIA_COPY = re.compile(r"\bcp\.async\.c[ag]\.shared\.global[^;]*?, 0x([0-9a-f]+)[,;]")
+AMD_ACCESS = re.compile(r"\b(?:global|buffer)_(?:load|store)_(dwordx[234]|dword\b)")
 ALIGNMENT = [["tt.divisibility", 16]]
 
 
@@ -47,6 +50,7 @@ class Resources:
     spills: bytes per thread (NVIDIA: of the local stack) or registers (AMD) that did not fit
     matrix: number of matrix instructions
     products: number of products of half-precision matrices in the source, which should become matrix instructions
+    access: bytes that a thread moves at most with one load from or store to global memory
     """
 
     registers: int
@@ -54,6 +58,7 @@ class Resources:
     spills: int
     matrix: int
     products: int
+    access: int
 
 
 def compile_launch(launch: Launch, target: str):
@@ -98,7 +103,8 @@ def resources(compiled, target: str) -> Resources:
 
         registers = number("vgpr_count")  # accumulation registers are counted among them on gfx90a and later
         spills = number("vgpr_spill_count") + number("sgpr_spill_count")
-        return Resources(registers, compiled.metadata.shared, spills, assembly.count("v_mfma_"), products)
+        matrix = assembly.count("v_mfma_")
+        return Resources(registers, compiled.metadata.shared, spills, matrix, products, widest(compiled, target))
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(compiled.asm["cubin"])
         file.flush()
@@ -106,7 +112,19 @@ def resources(compiled, target: str) -> Resources:
         assembly = _tool("nvdisasm", "-c", file.name) if products else ""
     used = {name: int(number) for name, number in re.findall(r"(REG|STACK|LOCAL):(\d+)", usage)}
     matrix = len(NVIDIA_MATRIX.findall(assembly))
-    return Resources(used["REG"], compiled.metadata.shared, used["STACK"] + used["LOCAL"], matrix, products)
+    spills = used["STACK"] + used["LOCAL"]
+    return Resources(used["REG"], compiled.metadata.shared, spills, matrix, products, widest(compiled, target))
+
+
+def widest(compiled, target: str) -> int:
+    """Bytes of the widest access of a thread to global memory; 0 if there is none of 4 bytes or more."""
+    if target.startswith("gfx"):
+        words = AMD_ACCESS.findall(compiled.asm["amdgcn"])
+        return max((4 * int(word.removeprefix("dword").removeprefix("x") or 1) for word in words), default=0)
+    code = compiled.asm["ptx"]
+    plain = [int(count or 1) * int(bits) // 8 for count, bits in NVIDIA_ACCESS.findall(code)]
+    copies = [int(size, 16) for size in NVIDIA_COPY.findall(code)]
+    return max((x for x in plain + copies if x >= 4), default=0)
 
 
 def _tool(name: str, *arguments: str) -> str:

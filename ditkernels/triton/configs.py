@@ -54,6 +54,7 @@ class Key:
     channels, width: C and D
     atoms: mean number of atoms of a molecule, rounded up to a power of two
     architecture: "sm_90", "gfx942" or "interpreter"
+    components: of a token, M of its irreps; 1 for pair_attention
     """
 
     operator: str
@@ -64,6 +65,7 @@ class Key:
     width: int
     atoms: int
     architecture: str
+    components: int = 1
 
 
 _override: ContextVar[Callable[[Key], Config | None]] = ContextVar("override", default=lambda key: None)

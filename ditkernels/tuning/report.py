@@ -47,12 +47,13 @@ two. The time is the larger of bytes over bandwidth and operations over peak rat
 
 Blocks: receivers x senders x heads x features of a program; registers per thread; shared memory in bytes; spills in
 bytes per thread (AMD: registers); matrix: matrix instructions in the machine code. float32 products are exact, which
-the matrix instructions of NVIDIA GPUs are not: they have none there. The kernels that only gradients of positions, and
-of a table with a row per bond, need are not here: `ditkernels kernels --rare`.
+the matrix instructions of NVIDIA GPUs are not: they have none there. Access: bytes that a thread moves at most with one
+load from or store to global memory. Calls that are called rare ask for gradients of positions, or have a table with a
+row per bond, and list the kernels that only they need.
 
-The tests fail if a kernel spills at all, needs more registers than here, or has no matrix instruction for a product of
-half-precision matrices. They compile every form for one dtype, one list of irreps and one GPU, others after most
-changes of the kernels; `ditkernels kernels --check {folder}` compiles everything.
+The tests fail if a kernel spills at all, needs more registers or has narrower accesses than here, or has no matrix
+instruction for a product of half-precision matrices. They compile every form for one dtype, one list of irreps and one
+GPU, others after most changes of the kernels; `ditkernels kernels --check {folder}` compiles everything.
 
 {notes}
 
@@ -76,6 +77,7 @@ class Row:
     spills: int
     matrix: int
     products: int
+    access: int
 
     @property
     def name(self) -> str:
@@ -108,10 +110,10 @@ def compiled(problem: Problem, architecture: str) -> list[Row]:
 
 
 def sample(tasks: Iterable[tuple[Problem, str]], number: int) -> list[tuple[Problem, str]]:
-    """One problem of every form on one architecture; the numbers below SAMPLES together give all."""
+    """One problem of every form, usual and rare, on one architecture; the numbers below SAMPLES together give all."""
     groups: dict[tuple, list[tuple[Problem, str]]] = {}
     for problem, architecture in tasks:
-        groups.setdefault((problem.operator, problem.form), []).append((problem, architecture))
+        groups.setdefault((problem.operator, problem.form, problem.rare), []).append((problem, architecture))
     return [group[(number + STEP * place) % len(group)] for place, group in enumerate(groups.values())]
 
 
@@ -133,7 +135,7 @@ def compile_all(tasks: Iterable[tuple[Problem, str]], jobs: int | None, done: Ca
 
 def complaints(rows: Iterable[Row], kept: Iterable[Row] | None) -> list[str]:
     """What is wrong with compiled kernels: spills, and a product of half-precision matrices without a matrix
-    instruction; with a kept table also more registers than there, or no line there.
+    instruction; with a kept table also more registers or narrower accesses than there, or no line there.
     """
     found = []
     before = None if kept is None else {row.name: row for row in kept}
@@ -148,6 +150,8 @@ def complaints(rows: Iterable[Row], kept: Iterable[Row] | None) -> list[str]:
             found.append(f"{row.name}: is not in the kept table")
         elif row.registers > before[row.name].registers:
             found.append(f"{row.name}: {row.registers} registers, {before[row.name].registers} in the kept table")
+        elif row.access < before[row.name].access:
+            found.append(f"{row.name}: accesses of {row.access} bytes, {before[row.name].access} in the kept table")
     return found
 
 
@@ -193,9 +197,11 @@ def load(folder: Path) -> list[Row]:
 
 def kernel_table(rows: Iterable[Row]) -> list[list[str]]:
     """Header and lines."""
-    header = ["call", "pass", "kernel", "architecture", "blocks", "warps", "registers", "shared", "spills", "matrix"]
+    header = ["call", "pass", "kernel", "architecture", "blocks", "warps"]
+    header += ["registers", "shared", "spills", "matrix", "access"]
     lines = [
-        [r.problem, r.step, r.kernel, r.architecture, r.blocks, r.warps, r.registers, r.shared, r.spills, r.matrix]
+        [r.problem, r.step, r.kernel, r.architecture, r.blocks, r.warps]
+        + [r.registers, r.shared, r.spills, r.matrix, r.access]
         for r in rows
     ]
     return [header, *([str(cell) for cell in line] for line in lines)]

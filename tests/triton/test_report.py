@@ -10,7 +10,7 @@ import torch
 from ditkernels.tuning.problems import DTYPES, Problem, every_problem, operations, rare_problems
 from ditkernels.tuning.report import DEVICES, SAMPLES, Row, complaints, floor, load, markdown, sample, save, text
 
-GOOD = Row("dense bfloat16", "forward", "forward_kernel", "sm_90", "4 x 16 x 1", 4, 2, 96, 1024, 0, 8, 2)
+GOOD = Row("dense bfloat16", "forward", "forward_kernel", "sm_90", "4 x 16 x 1", 4, 2, 96, 1024, 0, 8, 2, 16)
 
 
 def test_nothing_to_complain_about():
@@ -23,13 +23,13 @@ def test_every_spill_is_said(kept):
     assert complaints([replace(GOOD, spills=8)], kept) == [f"{GOOD.name}: 8 spilled"]
 
 
-@pytest.mark.parametrize("problems", [every_problem(), rare_problems()], ids=["usual", "rare"])
-def test_samples_meet_every_form_and_together_everything(problems):
+def test_samples_meet_every_form_and_together_everything():
+    problems = (*every_problem(), *rare_problems())
     tasks = [(problem, architecture) for problem in problems for architecture in DEVICES]
-    forms = {(problem.operator, problem.form) for problem, _ in tasks}
+    forms = {(problem.operator, problem.form, problem.rare) for problem, _ in tasks}
     samples = [sample(tasks, number) for number in range(SAMPLES)]
     for found in samples:
-        assert {(problem.operator, problem.form) for problem, _ in found} == forms
+        assert {(problem.operator, problem.form, problem.rare) for problem, _ in found} == forms
         assert len(found) == len(forms)
     assert {task for found in samples for task in found} == set(tasks)
 
@@ -40,6 +40,7 @@ def test_samples_meet_every_form_and_together_everything(problems):
         ({"spills": 16}, "16 spilled"),
         ({"matrix": 0}, "no matrix instruction for 2 products"),
         ({"registers": 97}, "97 registers, 96 in the kept table"),
+        ({"access": 8}, "accesses of 8 bytes, 16 in the kept table"),
         ({"kernel": "new_kernel"}, "is not in the kept table"),
     ],
 )

@@ -35,11 +35,12 @@ class Call(KernelCall):
         kind: str,
         cutoff: float,
     ):
-        super().__init__("so3_attention", form, rules.rule, q.dtype, *q.shape[2:], batch)
         self.scale = scale
         self.fields = dict(zip(FIELDS[form], fields, strict=True))
         weight = self.fields["g" if form == "dense" else "weight_g"]
         self.couplings = couplings(irreps, weight.shape[1])
+        most = max(len(self.couplings.queries), self.couplings.values, self.couplings.outputs)
+        super().__init__("so3_attention", form, rules.rule, q.dtype, *q.shape[2:], batch, most)
         self.count = 0 if form == "dense" else weight.shape[0]
         self.kind, self.cutoff = kind, cutoff
         # The fields of both forms, and the table of the Bernstein functions.

@@ -13,7 +13,7 @@ more in the basis form one more for the queries, and one more schedule for every
     path_weight             in the launches of g, and a sum of partials
     scaling                 the sort of the pairs by table row (10 small launches of PyTorch), then for each filter
                             degree one launch and one that sums its chunks
-    positions               in the launches of the scaling, or as many of its own, and 2 launches
+    positions               one launch per filter degree, and 2 more
 
 Elements moved per pair from and to memory, C = H * D, A irreps of queries, J filter degrees (tokens, weights and tables
 stay in the caches; the backward keeps p and the gradients of the logits, H each in float32, and the list of pairs):
@@ -31,6 +31,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ditkernels.so3_attention.impl.triton import rules
 from ditkernels.so3_attention.impl.triton.backward_kernels import rows_kernel, tokens_kernel, values_kernel
 from ditkernels.so3_attention.impl.triton.call import FIELDS, Call
 from ditkernels.so3_attention.impl.triton.forward_kernel import forward_kernel
@@ -124,8 +125,10 @@ def backward(
     receivers, senders = (q.new_empty(num_pairs, dtype=torch.int32) for _ in range(2))
     dq, dk, dv = (torch.empty_like(x) for x in (q, k, v))
 
-    # float32 products leave no registers for all path weights; on AMD GPUs scalar registers would get short instead.
-    late = q.dtype == torch.float32 and not batch.architecture.startswith("gfx")
+    # float32 products, and 16 bytes of every row to a thread, leave no registers for all path weights; on AMD GPUs
+    # scalar registers would get short instead.
+    wide = form == "dense" and call.components <= rules.FEW
+    late = (q.dtype == torch.float32 or wide) and not batch.architecture.startswith("gfx")
     # With many components a program has no registers left for sums of as many.
     apart = form == "basis" and q.shape[1] >= 8
     config = call.config("rows")

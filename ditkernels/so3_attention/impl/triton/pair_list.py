@@ -64,7 +64,7 @@ def shared_gradients(call: Call, pairs: PairList, wanted: set[str]) -> dict[str,
 
 def _of_queries(call: Call, pairs: PairList) -> Tensor:
     """d_a (P, A, C), or d_weight_a (K, A, C)."""
-    config = call.config("radial")
+    config = call.config("query_radial")
     dense = call.form == "dense"
     like = call.fields["a" if dense else "weight_a"]
     grad = torch.empty_like(like)
@@ -95,7 +95,7 @@ def _of_queries(call: Call, pairs: PairList) -> Tensor:
 
 def _of_values(call: Call, pairs: PairList, wanted: set[str]) -> dict[str, Tensor]:
     """d_g (P, J, C) or d_weight_g (K, J, C), and d_path_weight (W, C)."""
-    config = call.config("radial")
+    config = call.config("value_radial")
     name = "g" if call.form == "dense" else "weight_g"
     of_radial, of_paths = name in wanted, "path_weight" in wanted
     like = call.fields[name]
@@ -138,45 +138,67 @@ def _of_values(call: Call, pairs: PairList, wanted: set[str]) -> dict[str, Tenso
 
 
 def _of_geometry(call: Call, pairs: PairList, wanted: set[str]) -> dict[str, Tensor]:
-    """d_scaling (S, J, K) and d_positions (T, 3)."""
-    degrees, like = call.couplings.degrees, pairs.weights
-    of_scaling = "scaling" in wanted
-    rows = call.fields["scaling"].shape[0] if of_scaling else 0
-    runs = segments(call.fields["index"], pairs.receivers, rows) if of_scaling else None
-    d_delta = like.new_zeros(degrees, len(pairs), 3) if "positions" in wanted else None
-    d_scaling = like.new_empty(degrees, rows, call.count) if of_scaling else None
-    for degree in range(degrees):
-        # Degree 0 knows no directions, and is the one with the projections of the queries' weights.
-        config = call.config("distances" if degree == 0 else "geometry" if d_delta is None else "forces")
-        partials = like.new_empty(runs.capacity, call.count) if of_scaling else None
-        launch(
-            geometry_kernel,
-            (runs.capacity if of_scaling else triton.cdiv(len(pairs), config.senders),),
-            config,
-            **pairs.some("query", "key", "value", "grad_out", "weights", "d_logits"),
-            **call.some(*BASIS, "path_weight", "g", "weight_a", "weight_g"),
-            d_delta=None if d_delta is None else d_delta[degree],
-            partials=partials,
-            **_chunks(runs),
-            scale=call.scale,
-            ROWS=rows,
-            J=degree,
-            **call.queries,
-            **call.values,
-            PATHS=call.couplings.paths,
-            PAIRS=config.senders,
-            **call.sizes(config),
-            **call.radial,
-        )
-        if of_scaling:
-            reduce_segments(partials, runs, d_scaling[degree])
+    """d_scaling (S, J, K) and d_positions (T, 3).
+
+    In launches apart, though they read the same: one that makes both needs more registers than there are.
+    """
     grads = {}
-    if of_scaling:
-        grads["scaling"] = d_scaling.transpose(0, 1).to(call.fields["scaling"].dtype).contiguous()
-    if d_delta is not None:
+    if "scaling" in wanted:
+        grads["scaling"] = _of_scaling(call, pairs)
+    if "positions" in wanted:
+        d_delta = pairs.weights.new_empty(call.couplings.degrees, len(pairs), 3)
+        for degree in range(call.couplings.degrees):
+            kernel = "distances" if degree == 0 else "forces"
+            _geometry(call, pairs, degree, kernel, d_delta=d_delta[degree])
         grads["positions"] = positions_gradient(d_delta, call.batch)
     return grads
 
 
-def _chunks(runs: Segments | None) -> dict[str, Tensor | None]:
-    return dict.fromkeys(("order", "starts", "chunks", "table_rows")) if runs is None else runs.arguments
+def _of_scaling(call: Call, pairs: PairList) -> Tensor:
+    """d_scaling (S, J, K): by degree the sums of chunks of pairs with the same row, and their sums."""
+    like, degrees = call.fields["scaling"], call.couplings.degrees
+    runs = segments(call.fields["index"], pairs.receivers, like.shape[0])
+    grad = like.new_empty(degrees, like.shape[0], call.count, dtype=torch.float32)
+    for degree in range(degrees):
+        partials = grad.new_empty(runs.capacity, call.count)
+        kernel = "distances" if degree == 0 else "geometry"
+        _geometry(call, pairs, degree, kernel, partials=partials, runs=runs)
+        reduce_segments(partials, runs, grad[degree])
+    return grad.transpose(0, 1).to(like.dtype).contiguous()
+
+
+def _geometry(
+    call: Call,
+    pairs: PairList,
+    degree: int,
+    kernel: str,
+    d_delta: Tensor | None = None,
+    partials: Tensor | None = None,
+    runs: Segments | None = None,
+) -> None:
+    """One launch of the geometry kernel: for d_delta (P, 3), or for the partials of the chunks of runs.
+
+    kernel: by which its configuration is chosen; degree 0 knows no directions, and has the projections of the queries'
+    weights
+    """
+    config = call.config(kernel)
+    chunks = dict.fromkeys(("order", "starts", "chunks", "table_rows")) if runs is None else runs.arguments
+    launch(
+        geometry_kernel,
+        (triton.cdiv(len(pairs), config.senders) if runs is None else runs.capacity,),
+        config,
+        **pairs.some("query", "key", "value", "grad_out", "weights", "d_logits"),
+        **call.some(*BASIS, "path_weight", "g", "weight_a", "weight_g"),
+        d_delta=d_delta,
+        partials=partials,
+        **chunks,
+        scale=call.scale,
+        ROWS=0 if runs is None else call.fields["scaling"].shape[0],
+        J=degree,
+        **call.queries,
+        **call.values,
+        PATHS=call.couplings.paths,
+        PAIRS=config.senders,
+        **call.sizes(config),
+        **call.radial,
+    )
