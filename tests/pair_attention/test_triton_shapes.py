@@ -27,13 +27,17 @@ def small_blocks(key) -> Config:
     return Config(4, 32 if listed else 8, heads, features=16, warps=1, stages=1)
 
 
-def check(batch: Batch, **options) -> None:
+def of_the_rule(key) -> None:
+    """The blocks that a GPU would get."""
+
+
+def check(batch: Batch, blocks=small_blocks, **options) -> None:
     """Output and all gradients within rounding of the reference, relative to the largest element of each."""
     dtype = batch.query.dtype
     exact = batch.to(torch.float64)
     cotangent = torch.randn_like(batch.query)
     expected, expected_gradients = exact.gradients("reference", cotangent.double(), **options)
-    with configs.override(small_blocks):
+    with configs.override(blocks):
         out, gradients = on_device(batch).gradients("triton", on_device(cotangent), **options)
     for name, found, wanted in [("out", out, expected), *((n, g, expected_gradients[n]) for n, g in gradients.items())]:
         assert found.dtype == (torch.float32 if name in ("positions", "v1") else dtype)
@@ -58,6 +62,13 @@ def test_mask_bias_and_no_self_pairs_together(variant):
 def test_head_widths(variant, width):
     """The second one has projections and tables."""
     check(make_batch(variant, [3, 9], heads=3, width=width, dtype=torch.float32))
+
+
+@pytest.mark.parametrize(("heads", "width"), [(4, 128), (6, 64), (8, 8), (8, 12), (8, 16)])
+@pytest.mark.parametrize("variant", ["dense", "displacement-table"])
+def test_blocks_of_the_rule(variant, heads, width):
+    """C = 512, 384, 64, 96 and 128; with fewer pairs in a block where heads are wide."""
+    check(make_batch(variant, [5, 2], heads=heads, width=width, dtype=torch.float32), of_the_rule)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)

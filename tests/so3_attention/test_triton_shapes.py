@@ -56,6 +56,13 @@ def test_head_widths(radial, width):
     check(make_batch("first-block", radial, [2, 5], heads=3, width=width, dtype=torch.float32))
 
 
+@pytest.mark.parametrize(("heads", "width"), [(4, 128), (6, 64), (8, 8), (8, 12), (8, 16)])
+@FORMS
+def test_blocks_of_the_rule(radial, heads, width):
+    """C = 512, 384, 64, 96 and 128; with fewer pairs in a block where heads are wide."""
+    check(make_batch("first-block", radial, [3, 2], heads=heads, width=width, dtype=torch.float32))
+
+
 @SMALL
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 @FORMS
