@@ -24,7 +24,7 @@ def cases() -> list[Case]:
             found.append(pair_case(form, equal(batch, 44), BOTH, tags=tags))
     for form in ("dense", "table", "displacement"):
         for threads in thread_counts():
-            tags = core if form != "table" else frozenset()
+            tags = core if form == "dense" else frozenset()
             found.append(pair_case(form, equal(16, 44), BOTH, threads=threads, tags=tags))
     # Launch overhead: a molecule so small that nothing else counts.
     for form in ("dense", "table"):
