@@ -192,7 +192,13 @@ def test_killed_run_is_resumed_to_the_same_bytes(tmp_path, model, ending, code):
     output, failures = tmp_path / "out.sdf", tmp_path / "failed.csv"
     arguments = ["conformers", str(source), "-o", str(output), "--failures", str(failures), *options]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen([sys.executable, "-c", STUCK, *arguments], stderr=subprocess.PIPE, env=environment)
+    process = subprocess.Popen(
+        [sys.executable, "-c", STUCK, *arguments],
+        stderr=subprocess.PIPE,
+        env=environment,
+        # What a shell starts in the background ignores the signal, and passes that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 300
     while (not output.exists() or b"alcohol 4" not in output.read_bytes()) and time.monotonic() < deadline:
         time.sleep(0.05)
