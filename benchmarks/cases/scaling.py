@@ -33,11 +33,10 @@ def cases() -> list[Case]:
     found.append(so3_case("basis", "L = 1", 128, (9,), BOTH, tags=core | {"gpu", "overhead"}))
     memory = frozenset({"memory-only", "ragged", "gpu"})
     for form in ("dense", "dense_ab", "table", "projected", "displacement"):
-        tags = memory | (core if form in ("dense", "table", "displacement") else frozenset())
+        tags = memory | (core if form in ("dense", "table") else frozenset())
         found.append(pair_case(form, equal(2, 100), BOTH, layers=LAYERS, tags=tags))
     for form in ("dense", "basis"):
-        tags = memory | (core if form == "basis" else frozenset())
-        found.append(so3_case(form, "L = 1", 128, equal(2, 100), BOTH, layers=LAYERS, tags=tags))
+        found.append(so3_case(form, "L = 1", 128, equal(2, 100), BOTH, layers=LAYERS, tags=memory))
     return found
 
 
