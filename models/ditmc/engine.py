@@ -21,7 +21,7 @@ from ditkernels.models.ditmc.geometry import center
 from ditkernels.models.ditmc.layers import LAYER_NORM_EPS
 from ditkernels.models.ditmc.model import DiTMC
 from ditkernels.models.molecule.graph import GraphBatch
-from ditkernels.models.molecule.repeats import Distinct, distinct
+from ditkernels.models.molecule.repeats import distinct
 from ditkernels.nn import EquivariantLayerNorm, EquivariantLinear
 from ditkernels.nn.components import scalar_index
 from ditkernels.nn.equivariant_layer_norm import SCALAR_EPS
@@ -69,7 +69,6 @@ class Engine:
         config, width = model.config, model.config.width
         molecules = distinct(graph)
         self.rows = molecules.atoms
-        self.same_start = _same_start(model, molecules)
         self.nodes, edges = model.conditioner(molecules.graph)
         kind = model.pair_conditioning
         index = kind.index(molecules.graph)[molecules.pairs]
@@ -83,10 +82,20 @@ class Engine:
         self.table = self.nodes.new_empty(self.nodes.shape[0], self.readout_columns.stop)
         self.readout_norm = _norm(model.readout.norm if config.equivariant else None)
         self.buffers: dict[tuple, Tensor] = {}
-        self.index = None
-        if config.index_encoding:
-            atom = torch.arange(graph.num_atoms, device=graph.molecule.device)
-            self.index = atom - graph.cu_seqlens[graph.molecule]
+        self.index = graph.atom_index() if config.index_encoding else None
+        self.start = self._shared_start(molecules.graph)
+        self.own_rows = torch.arange(molecules.graph.num_atoms, dtype=self.rows.dtype, device=self.rows.device)
+
+    def _shared_start(self, graph: GraphBatch) -> Tensor | None:
+        """The first state (U, 1, F) of the distinct molecules, where it does not depend on positions; then all
+        conformers share the first queries, keys and values.
+        """
+        embedding = self.model.atom_embedding
+        if embedding.position is not None or embedding.feedback is not None:
+            return None
+        index = None if self.index is None else graph.atom_index()
+        nowhere = self.nodes.new_zeros(graph.num_atoms, 3)
+        return embedding(graph.atomic_numbers, nowhere, None, index).unsqueeze(1)
 
     @torch.inference_mode()
     def denoise(
@@ -113,27 +122,29 @@ class Engine:
 
     def _start(self, positions: Tensor, x1_previous: Tensor | None) -> tuple[Tensor, list[Tensor]]:
         """The first state, and what the first attention takes of it: queries, keys and values."""
-        graph, first, index, rows = self.graph, self.blocks[0], self.index, self.rows
-        state = self._buffer("state", 1, self.model.config.width)
+        first, rows, width = self.blocks[0], self.rows, self.model.config.width
+        state, x = self._buffer("state", 1, width), self._buffer("x", 1, width)
         options = {"scale": first.scale1, "shift": first.shift1}
-        if self.same_start is None:
-            state[:, 0] = self.model.atom_embedding(graph.atomic_numbers, positions, x1_previous, index)
-            x = self._buffer("x", 1, state.shape[-1])
+        if self.start is None:
+            state[:, 0] = self.model.atom_embedding(self.graph.atomic_numbers, positions, x1_previous, self.index)
             residual_norm_(state, self.table, rows, first.attention_norm, out=x, **options)
             return state, self._tokens(first, x)
-        atoms = self.same_start
-        index = None if index is None else index[atoms]
-        start = self.model.atom_embedding(graph.atomic_numbers[atoms], positions[atoms], None, index).unsqueeze(1)
-        x, own = torch.empty_like(start), torch.arange(len(atoms), dtype=rows.dtype, device=rows.device)
-        residual_norm_(start, self.table, own, first.attention_norm, out=x, **options)
-        torch.index_select(start, 0, rows, out=state)
-        tokens = [layer(x, torch.empty_like(start)) for layer in self._projections(first)]
-        return state, [token.index_select(0, rows) for token in tokens]
+        x = x[: len(self.start)]
+        residual_norm_(self.start, self.table, self.own_rows, first.attention_norm, out=x, **options)
+        torch.index_select(self.start, 0, rows, out=state)
+        tokens = self._tokens(first, x, "shared")
+        return state, [
+            torch.index_select(token, 0, rows, out=self._buffer(f"token{i}", 1, width))
+            for i, token in enumerate(tokens)
+        ]
 
-    def _tokens(self, block: _Block, x: Tensor) -> list[Tensor]:
-        """Queries, keys and values (T, M, C)."""
-        size, width = x.shape[1:]
-        return [layer(x, self._buffer(f"token{i}", size, width)) for i, layer in enumerate(self._projections(block))]
+    def _tokens(self, block: _Block, x: Tensor, name: str = "token") -> list[Tensor]:
+        """Queries, keys and values of the atoms of x (., M, C)."""
+        atoms, size, width = x.shape
+        return [
+            layer(x, self._buffer(f"{name}{i}", size, width)[:atoms])
+            for i, layer in enumerate(self._projections(block))
+        ]
 
     def _modulate(self, t: Tensor, gate: float) -> None:
         """Fill the table of modulations: one row per atom of the distinct molecules."""
@@ -252,18 +263,6 @@ class Engine:
         if key not in self.buffers:
             self.buffers[key] = self.nodes.new_empty(self.graph.num_atoms, components, width)
         return self.buffers[key]
-
-
-def _same_start(model: DiTMC, molecules: Distinct) -> Tensor | None:
-    """An atom of the batch for each of the distinct molecules, where the first state does not depend on positions; then
-    all conformers share the first queries, keys and values.
-    """
-    embedding, rows = model.atom_embedding, molecules.atoms.long()
-    if embedding.position is not None or embedding.feedback is not None:
-        return None
-    atoms = rows.new_empty(molecules.graph.num_atoms)
-    atoms[rows] = torch.arange(len(rows), device=rows.device)
-    return atoms
 
 
 def _dense(layer: torch.nn.Linear | EquivariantLinear) -> Dense:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from ditkernels.models.ditmc.block import DiTBlock, PairMaps, Readout
@@ -164,9 +163,7 @@ class DiTMC(nn.Module):
         positions = center(positions, graph)
         if x1_previous is not None and not self.config.self_conditioning:
             raise ValueError("x1_previous was given, but this network was built without self_conditioning")
-        index = None
-        if self.config.index_encoding:
-            index = torch.arange(graph.num_atoms, device=positions.device) - graph.cu_seqlens[graph.molecule]
+        index = graph.atom_index() if self.config.index_encoding else None
         state = self.atom_embedding(graph.atomic_numbers, positions, x1_previous, index)
         time = self.time_embedding(t)[graph.molecule]
         condition = condition_gate * conditioning.nodes + time

@@ -97,6 +97,10 @@ class GraphBatch:
     def num_atoms(self) -> int:
         return self.atomic_numbers.shape[0]
 
+    def atom_index(self) -> Tensor:
+        """(T,) int64: the place of every atom in its molecule."""
+        return torch.arange(self.num_atoms, device=self.molecule.device) - self.cu_seqlens[self.molecule]
+
     def pair_rows(self, receivers: Tensor, senders: Tensor) -> Tensor:
         """Rows (...) int64 in flat pair arrays of the pairs of a receiver and a sender of the same molecule, both (...)
         int64 atom indices in the batch.
