@@ -71,6 +71,7 @@ class FirstGuess(nn.Module):
         self.elements = torch.from_numpy(element_codes(config)[1:])
         self.bonds = torch.cat((torch.from_numpy(codes), torch.from_numpy(none)[None]))
         self.ends = torch.from_numpy(bonds[::ORDERS, :2]).T.contiguous()
+        self.incidence = F.one_hot(self.ends, self.max_atoms).sum(dim=0)  # (pairs, max_atoms)
         # An element without valences in the table is not judged by them.
         self.valences = torch.tensor([float(VALENCES.get(z, (math.inf,))[-1]) for z in config.atomic_numbers])
         self.register_buffer("element_counts", torch.zeros(config.rows, len(self.elements)))
@@ -118,7 +119,7 @@ class FirstGuess(nn.Module):
     def _taken(self, share: Tensor) -> Tensor:
         """(B, I, max_atoms): expected bond order that a row takes of an atom; share: (B, I, bonds + 1)."""
         of_pairs = share[..., :-1].unflatten(-1, (-1, ORDERS)) @ _orders(share)
-        return of_pairs @ F.one_hot(self.ends.to(share.device), self.max_atoms).sum(dim=0).to(share)
+        return of_pairs @ self.incidence.to(share)
 
     def _room_for_atoms(self, taken: Tensor, rows: int) -> Tensor:
         """log f (B, I, elements), 0 in rows that are no slot of an atom."""
