@@ -16,15 +16,6 @@ LISTS = ("0+", "0+ 1-", "1- 0+ 2+", "0+ 1+ 0- 1-")
 TOLERANCE = {torch.float32: 2e-6, torch.float64: 1e-13}
 
 
-@pytest.fixture(params=["native", "torch"])
-def path(request, monkeypatch):
-    if request.param == "torch":
-        monkeypatch.setattr(_native, "available", False)
-    elif not _native.available:
-        pytest.skip(str(_native.reason))
-    return request.param
-
-
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 @pytest.mark.parametrize("kind", ["rms", "variance"])
 @pytest.mark.parametrize("channels", [1, 5, 8, 33, 256])

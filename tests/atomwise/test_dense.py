@@ -14,15 +14,6 @@ LISTS = ("0+", "0+ 1-", "1- 0+ 2+", "0+ 1+ 0- 1-")
 TOLERANCE = {torch.float32: 3e-6, torch.float64: 1e-14}
 
 
-@pytest.fixture(params=["native", "torch"])
-def path(request, monkeypatch):
-    if request.param == "torch":
-        monkeypatch.setattr(_native, "available", False)
-    elif not _native.available:
-        pytest.skip(str(_native.reason))
-    return request.param
-
-
 def dense(layer: EquivariantLinear) -> Dense:
     return Dense(layer.weight, layer.bias, tuple(irrep.dim for irrep in layer.irreps))
 
