@@ -63,21 +63,6 @@ void transition(Tensor state, Optional update, Optional bias, Tensor table, Tens
   ditkernels::transition(p, torch_threads());
 }
 
-void activation(Tensor x, Optional bias, int64_t scalar) {
-  ditkernels::Activation p;
-  STD_TORCH_CHECK(x.dim() == 3, "x must have 3 axes");
-  p.double_precision = is_double(x, "x");
-  const Type type = p.double_precision ? Type::Double : Type::Float;
-  p.tokens = x.size(0);
-  p.components = x.size(1);
-  p.channels = x.size(2);
-  p.scalar = scalar;
-  STD_TORCH_CHECK(scalar >= 0 && scalar < p.components, "scalar must be one of the components");
-  p.x = typed(x, "x", p.tokens, p.components * p.channels, type).data;
-  p.bias = typed(bias, "bias", 1, p.channels, type).data;
-  ditkernels::activation(p, torch_threads());
-}
-
 void set_components(ditkernels::Components& irreps, const Tensor& components) {
   irreps.count = components.numel();
   STD_TORCH_CHECK(irreps.count >= 1 && irreps.count <= ditkernels::kMaxIrreps, "there may be 1 to ",
@@ -168,8 +153,6 @@ STABLE_TORCH_LIBRARY_FRAGMENT(ditkernels_native, m) {
   m.def(
       "atomwise_transition(Tensor(a!) state, Tensor? update, Tensor? bias, Tensor table, Tensor rows, int gate, int "
       "scale, int shift, Tensor kinds, Tensor eps, Tensor(b!)? out) -> ()");
-  // x: (T, M, C); bias: (C); scalar: the component that opens the gate.
-  m.def("atomwise_activation(Tensor(a!) x, Tensor? bias, int scalar) -> ()");
   // weight: (irreps, outputs, inputs), contiguous; the packed weights belong to this process's kernels.
   m.def("atomwise_pack(Tensor weight) -> Tensor");
   // x: (T, M, inputs), out: (T, M, outputs), atoms at any distance; components: (irreps) int64, of each irrep.
@@ -182,7 +165,6 @@ STABLE_TORCH_LIBRARY_FRAGMENT(ditkernels_native, m) {
 
 STABLE_TORCH_LIBRARY_IMPL(ditkernels_native, CPU, m) {
   m.impl("atomwise_transition", TORCH_BOX(&transition));
-  m.impl("atomwise_activation", TORCH_BOX(&activation));
   m.impl("atomwise_pack", TORCH_BOX(&pack_weight));
   m.impl("atomwise_dense", TORCH_BOX(&dense));
   m.impl("atomwise_gated_mlp", TORCH_BOX(&gated_mlp));

@@ -2,7 +2,7 @@
 
 No autograd: these are the steps of a network that is evaluated many times. CPU tensors of float32 and float64 are
 computed by native kernels (csrc/cpu/atomwise), one pass over the rows with all cores; others, and all where the native
-library was not built, by PyTorch.
+library was not built, by PyTorch. The activation alone is PyTorch's: in native kernels it is a part of the gated MLP.
 """
 
 from __future__ import annotations
@@ -128,9 +128,6 @@ def gated_gelu_(x: Tensor, bias: Tensor | None = None, scalar: int = 0) -> None:
     x: (T, M, C), contiguous; for M = 1 this is GELU
     bias: (C,) or None
     """
-    if is_native(x):
-        torch.ops.ditkernels_native.atomwise_activation(x, bias, scalar)
-        return
     s = x[:, scalar]
     if bias is not None:
         s += bias

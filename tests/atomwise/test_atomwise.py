@@ -63,7 +63,7 @@ def test_without_update_the_state_stays_and_without_out_nothing_is_normed(path):
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 @pytest.mark.parametrize("channels", [1, 5, 8, 33])
 @pytest.mark.parametrize(("components", "scalar"), [(1, 0), (4, 0), (4, 2)])
-def test_gated_gelu(path, components, scalar, channels, dtype):
+def test_gated_gelu(components, scalar, channels, dtype):
     x = 3 * torch.randn(6, components, channels, dtype=dtype)
     x[0, scalar, 0] = 40.0
     x[1, scalar, 0] = -40.0

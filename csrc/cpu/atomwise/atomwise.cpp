@@ -14,16 +14,6 @@ namespace {
 
 constexpr int64_t kElements = 1 << 14;  // of one task: smaller ones cost more to hand out than to do
 
-template <class Problem>
-void run_rows(const Problem& p, void (*kernel)(const Problem&, int64_t, int64_t), int64_t row_size,
-              const Threads& threads) {
-  const int64_t rows = std::max<int64_t>(1, kElements / std::max<int64_t>(1, row_size));
-  const int64_t tasks = (p.tokens + rows - 1) / rows;
-  run_tasks(threads, in_order(tasks), [&] {
-    return [&](int64_t task) { kernel(p, task * rows, std::min(p.tokens, (task + 1) * rows)); };
-  });
-}
-
 // Atoms of a task of matrix products: a weight is read once for all of them, and their hidden layer (1024 channels wide
 // in single precision) stays in an L2 cache of 512 KB.
 constexpr int64_t kTile = 48;
@@ -45,11 +35,12 @@ std::vector<int64_t> tiles_of(int64_t tokens, int64_t threads) {
 void transition(const Transition& p, const Threads& threads) {
   int64_t components = 0;
   for (int64_t x = 0; x < p.irreps.count; ++x) components += p.irreps.components[x];
-  run_rows(p, kernels(p.double_precision).transition, components * p.channels, threads);
-}
-
-void activation(const Activation& p, const Threads& threads) {
-  run_rows(p, kernels(p.double_precision).activation, p.components * p.channels, threads);
+  const int64_t rows = std::max<int64_t>(1, kElements / std::max<int64_t>(1, components * p.channels));
+  run_tasks(threads, in_order((p.tokens + rows - 1) / rows), [&] {
+    return [&](int64_t task) {
+      kernels(p.double_precision).transition(p, task * rows, std::min(p.tokens, (task + 1) * rows));
+    };
+  });
 }
 
 int64_t packed_size(bool double_precision, int64_t inputs, int64_t outputs) {

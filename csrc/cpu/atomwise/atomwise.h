@@ -38,14 +38,6 @@ struct Transition {
   void* out = nullptr;  // (T, M, C), null: the norm is not wanted
 };
 
-// x *= g(s), s = x + bias on the scalar, where s g(s) is the tanh form of GELU; the scalar becomes s g(s).
-struct Activation {
-  bool double_precision = false;
-  int64_t tokens = 0, components = 0, scalar = 0, channels = 0;
-  void* x = nullptr;  // (T, M, C)
-  const void* bias = nullptr;  // (C) or null
-};
-
 // The components of an atom by irrep.
 struct Components {
   int64_t count = 0, total = 0;
@@ -64,7 +56,7 @@ struct Dense {
   int64_t x_step = 0, out_step = 0;  // elements between atoms
 };
 
-// out = down(h g(s)), h = up(x), s the h of the scalar, to which the bias is added; g as in Activation.
+// out = down(h g(s)), h = up(x), s the h of the scalar, to which the bias is added, and s g(s) the tanh form of GELU.
 struct GatedMlp {
   bool double_precision = false;
   int64_t tokens = 0, width = 0, hidden = 0, scalar = 0;  // the scalar's place among the irreps
@@ -77,7 +69,6 @@ struct GatedMlp {
 
 struct AtomwiseKernels {
   void (*transition)(const Transition&, int64_t begin, int64_t end);
-  void (*activation)(const Activation&, int64_t begin, int64_t end);
   int64_t (*packed_size)(int64_t inputs, int64_t outputs);  // elements of a packed weight
   void (*pack)(int64_t inputs, int64_t outputs, const void* weight, void* packed);
   // Scratch: bytes for so many atoms.
@@ -89,7 +80,6 @@ struct AtomwiseKernels {
 };
 
 void transition(const Transition&, const Threads&);
-void activation(const Activation&, const Threads&);
 int64_t packed_size(bool double_precision, int64_t inputs, int64_t outputs);
 void pack(bool double_precision, int64_t inputs, int64_t outputs, const void* weight, void* packed);
 void dense(const Dense&, const Threads&);

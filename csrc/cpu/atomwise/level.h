@@ -2,13 +2,11 @@
 #pragma once
 
 #include "../simd.h"
-#include "activation.h"
 #include "atomwise.h"
 #include "dense.h"
 
 namespace {
 
-using ditkernels::Activation;
 using ditkernels::NormKind;
 using ditkernels::Transition;
 
@@ -158,45 +156,14 @@ void transition_rows(const Transition& p, int64_t begin, int64_t end) {
 }
 
 template <class T>
-void activation_rows(const Activation& p, int64_t begin, int64_t end) {
-  constexpr int W = kRegisterBytes / sizeof(T);
-  const int64_t C = p.channels;
-  const T* bias = static_cast<const T*>(p.bias);
-  for (int64_t t = begin; t < end; ++t) {
-    T* x = static_cast<T*>(p.x) + t * p.components * C;
-    for (int64_t c = 0; c < C; c += W) {
-      const int64_t lanes = C - c < W ? C - c : W;
-      // A last part of a vector goes through a buffer.
-      T buffer[W] = {};
-      const auto get_part = [&](const T* from) DITKERNELS_UNROLLED {
-        if (lanes == W) return load<T, W>(from);
-        for (int64_t i = 0; i < lanes; ++i) buffer[i] = from[i];
-        return load<T, W>(buffer);
-      };
-      const auto put_part = [&](T* to, Vec<T, W> value) DITKERNELS_UNROLLED {
-        if (lanes == W) return store<T, W>(to, value);
-        store<T, W>(buffer, value);
-        for (int64_t i = 0; i < lanes; ++i) to[i] = buffer[i];
-      };
-      T* scalar = x + p.scalar * C + c;
-      Vec<T, W> s = get_part(scalar);
-      if (bias) s += get_part(bias + c);
-      put_part(scalar, s);
-      const Vec<T, W> gate = gelu_gate<T, W>(s);
-      for (int64_t m = 0; m < p.components; ++m) put_part(x + m * C + c, get_part(x + m * C + c) * gate);
-    }
-  }
-}
-
-template <class T>
 void pack_weight(int64_t inputs, int64_t outputs, const void* weight, void* packed) {
   pack_b<T>(inputs, outputs, static_cast<const T*>(weight), true, static_cast<T*>(packed));
 }
 
 template <class T>
 constexpr ditkernels::AtomwiseKernels make_kernels() {
-  return {&transition_rows<T>, &activation_rows<T>, &packed_size<T>, &pack_weight<T>,
-          &dense_scratch<T>,   &dense_rows<T>,      &mlp_scratch<T>, &mlp_rows<T>};
+  return {&transition_rows<T>, &packed_size<T>, &pack_weight<T>, &dense_scratch<T>,
+          &dense_rows<T>,      &mlp_scratch<T>, &mlp_rows<T>};
 }
 
 }  // namespace
