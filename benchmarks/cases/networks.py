@@ -217,28 +217,12 @@ def cases() -> list[Case]:
     memory_only = frozenset({"memory-only"})
     found = []
     for name in NETWORKS:
+        short = core if name == "ape-b" else frozenset({"gpu"})  # one network is enough for a short run
         found += [
             _case("block", name, equal(16, 44), FORWARD, block, frozenset({"gpu"})),
             _case("block", name, equal(16, 44), BOTH, block, core),
-            # Sampling is fifty of them: one network is enough for a short run.
-            _case(
-                "network",
-                name,
-                equal(16, 44),
-                "evaluation",
-                evaluation,
-                core if name == "ape-b" else frozenset({"gpu"}),
-            ),
-            # That of rPE costs what lies between the two.
-            _case(
-                "training",
-                name,
-                DRUGS[:4],
-                "step",
-                training,
-                core if name != "rpe-b" else frozenset({"gpu"}),
-                batch="drugs4",
-            ),
+            _case("network", name, equal(16, 44), "evaluation", evaluation, short),
+            _case("training", name, DRUGS[:4], "step", training, short, batch="drugs4"),
             _case("training", name, equal(1, 100), "step", training, memory_only | {"per-pair"}),
             _case("sampling", name, equal(16, 44), "50 steps", sampling, core),
             _case("sampling", name, equal(16, 44), "50 steps, cuda graph", sampling, only),

@@ -41,5 +41,8 @@ def set_up(case: Case, device: torch.device) -> Work:
 
 
 def cases() -> list[Case]:
-    tags, count = frozenset({"core", "gpu"}), lambda case, work: None
-    return [Case("startup", form, (), "float32", "process", set_up, count, budget=8.0, tags=tags) for form in PROGRAMS]
+    tags = {"import": frozenset({"core", "gpu"}), "first call": frozenset({"gpu"})}
+    return [
+        Case("startup", form, (), "float32", "process", set_up, lambda case, work: None, budget=8.0, tags=tags[form])
+        for form in PROGRAMS
+    ]
