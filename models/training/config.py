@@ -19,7 +19,8 @@ DATA_VARIABLE = "DITKERNELS_DATA"
 @dataclass(frozen=True)
 class OptimizerConfig:
     """AdamW. Defaults are those of the released model; ``clip_norm`` null means no gradient clipping;
-    ``nan_gradients``: ``zero`` the entries that are not finite, ``skip`` the step, or stop with an ``error``."""
+    ``nan_gradients``: ``zero`` the entries that are not finite, ``skip`` the step, or stop with an ``error``.
+    ``ema_decay``: of the average of the weights, less during the first steps, see :class:`ema.EMA`."""
 
     learning_rate: float = 3e-4
     betas: tuple[float, float] = (0.9, 0.999)

@@ -9,7 +9,8 @@ from torch import nn
 
 
 class EMA:
-    """``average <- decay * average + (1 - decay) * weights`` after every step, from step 0, without bias correction.
+    """``average <- d * average + (1 - d) * weights`` after every step, ``d = min(decay, (1 + step) / (10 + step))``:
+    the average of a short run forgets its first weights, too. Without bias correction.
 
     network: a copy of the network that holds the average, in evaluation mode and without gradients.
     """
@@ -21,5 +22,7 @@ class EMA:
         self._weights = list(network.parameters())
 
     @torch.no_grad()
-    def update(self) -> None:
-        torch._foreach_lerp_(self._average, self._weights, 1 - self.decay)
+    def update(self, step: int) -> None:
+        """Take in the weights after ``step``, counted from 0."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(self._average, self._weights, 1 - decay)

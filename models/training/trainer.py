@@ -168,7 +168,7 @@ class Trainer:
         self.nonfinite_steps += not finite
         if take_step:
             self.optimizer.step()
-        self.ema.update()
+        self.ema.update(self.step)
         self.step += 1
         self.epoch, self.position = data.epoch, data.position
         self.molecules += data.total

@@ -31,12 +31,24 @@ def test_average_is_the_exponential_moving_average():
     network = torch.nn.Linear(3, 2)
     ema = EMA(network, 0.9)
     expected = network.weight.detach().clone()
-    for _ in range(5):
+    for step in range(200, 205):
         with torch.no_grad():
             network.weight += torch.randn(2, 3)
-        ema.update()
+        ema.update(step)
         expected = 0.9 * expected + 0.1 * network.weight.detach()
     assert torch.allclose(ema.network.weight, expected) and not ema.network.weight.requires_grad
+
+
+def test_the_average_of_a_short_run_is_of_its_last_weights():
+    network = torch.nn.Linear(1, 1, bias=False)
+    ema = EMA(network, 0.999)
+    for step in range(100):
+        with torch.no_grad():
+            network.weight.fill_(step)
+        ema.update(step)
+    assert 85 < float(ema.network.weight.detach()) < 95, (
+        "100 steps at 0.999 would keep nine tenths of the first weights"
+    )
 
 
 def parameter_with_gradient(*gradient):
