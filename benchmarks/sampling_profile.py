@@ -29,7 +29,7 @@ from benchmarks.cases.so3 import BASIS, forward_operations  # noqa: E402
 from benchmarks.measure import ceilings  # noqa: E402
 from benchmarks.measure.environment import environment, result_name  # noqa: E402
 from ditkernels import _native  # noqa: E402
-from ditkernels.models.ditmc.engine import Engine  # noqa: E402
+from ditkernels.models.ditmc.engine import Engine, Engines  # noqa: E402
 
 CPU = torch.device("cpu")
 SIZES = ((39, 18), (16, 44), (7, 100), (4, 181))
@@ -47,7 +47,7 @@ def measure(name: str, molecules: int, size: int) -> dict:
     """Milliseconds per step of each part, and its floor."""
     model = network(name, CPU)
     graph = batch(equal(molecules, size), model.config, CPU, same=True)
-    engine = Engine(model, graph)
+    engine = Engines(model).of(graph)
     positions = torch.randn(graph.num_atoms, 3)
     for _ in range(2):
         engine.denoise(positions, 0.4)

@@ -7,8 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ditkernels.models.ditmc.cuda_graph import Replayed, check_cuda_graph
-from ditkernels.models.ditmc.engine import Engine
+from ditkernels.models.ditmc.engine import Engines, Evaluator
 from ditkernels.models.ditmc.geometry import center
 from ditkernels.models.ditmc.model import DiTMC
 from ditkernels.models.molecule.graph import GraphBatch
@@ -43,6 +42,7 @@ def sample(
     guidance: float = 1.0,
     impl: str = "auto",
     cuda_graph: bool = False,
+    engines: Engines | None = None,
     callback: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     r"""Integrate :math:`\dot x = (\hat x_1(x, t) - x)/(1 - t)` from t = 0 to 1.
@@ -56,10 +56,9 @@ def sample(
         method: ``"euler"`` or ``"heun"`` (second order; the last interval is an Euler step, as the field has a
             removable singularity at t = 1).
         guidance: 1 is plain sampling; w extrapolates x1 = x1_free + w (x1_conditioned - x1_free) at twice the cost.
-        impl: back-end of the attention operator, evaluated by :class:`ditkernels.models.ditmc.engine.Engine`; with
-            "reference" the plain modules of the network are evaluated instead.
-        cuda_graph: capture the second evaluation in a CUDA graph and replay it from then on, which saves the host's
-            time; for networks on a GPU. **Not yet run on a GPU.**
+        impl, cuda_graph: see :class:`ditkernels.models.ditmc.engine.Engines`.
+        engines: those of this network, in place of ``impl`` and ``cuda_graph``: packed weights and CUDA graphs are then
+            kept from call to call.
         callback: called as ``callback(step, steps)`` after every interval.
 
     Returns:
@@ -71,12 +70,9 @@ def sample(
     if method not in METHODS:
         raise ValueError(f"method must be euler or heun, got {method!r}")
     times = time_grid(steps, grid)
-    if cuda_graph:
-        check_cuda_graph(model, impl)
-    # A class of its own may compute something else; the engine knows only what DiTMC does.
-    network = Engine(model, graph, impl) if type(model) is DiTMC and impl != "reference" else _Plain(model, graph, impl)
-    if cuda_graph:
-        network = Replayed(network)
+    if engines is not None and engines.model is not model:
+        raise ValueError("engines are those of another network")
+    network = (engines or Engines(model, impl, cuda_graph)).of(graph)
     estimator = _Estimator(network, guidance, model.config.self_conditioning)
     x = center(x0, graph)
     for n in range(steps):
@@ -91,22 +87,10 @@ def sample(
     return center(x, graph)
 
 
-class _Plain:
-    """The modules of a network as they are, with the interface of the engine."""
-
-    def __init__(self, model: DiTMC, graph: GraphBatch, impl: str) -> None:
-        self.model, self.conditioning, self.impl = model, model.encode(graph), impl
-
-    def denoise(self, x: Tensor, t: float, *, x1_previous: Tensor | None, gate: float) -> Tensor:
-        times = x.new_full((self.conditioning.graph.num_molecules,), t)
-        options = {"x1_previous": x1_previous, "condition_gate": gate, "impl": self.impl}
-        return self.model.denoise(x, times, self.conditioning, **options)
-
-
 class _Estimator:
     """Estimate of x1 along one trajectory, with guidance and the memory that self-conditioning needs."""
 
-    def __init__(self, network: Engine | Replayed | _Plain, guidance: float, self_conditioning: bool) -> None:
+    def __init__(self, network: Evaluator, guidance: float, self_conditioning: bool) -> None:
         self.network, self.guidance, self.self_conditioning = network, guidance, self_conditioning
         self.previous: Tensor | None = None
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ditkernels.models.ditmc import DiTMC, sample
-from ditkernels.models.ditmc.cuda_graph import check_cuda_graph
+from ditkernels.models.ditmc.engine import Engines
 from ditkernels.models.generation.options import GenerationOptions
 from ditkernels.models.generation.tasks import Task
 from ditkernels.models.molecule.graph import GraphBatch, collate
@@ -47,13 +47,12 @@ def network_sampler(model: DiTMC, options: GenerationOptions, impl: str = "auto"
     Raises ValueError where a CUDA graph is asked for and cannot be made.
     """
     weights = next(model.parameters())
-    if cuda_graph:
-        check_cuda_graph(model, impl)
+    engines = Engines(model, impl, cuda_graph)
     settings = {"steps": options.steps, "grid": options.grid, "method": options.method}
 
     def run(graph: GraphBatch, x0: Tensor) -> Tensor:
         graph = graph.to(weights.device, weights.dtype)
         x0 = x0.to(weights.device, weights.dtype)
-        return sample(model, graph, x0, **settings, impl=impl, cuda_graph=cuda_graph).cpu()
+        return sample(model, graph, x0, **settings, engines=engines).cpu()
 
     return run

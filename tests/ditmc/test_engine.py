@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ditkernels.models.ditmc import sample
-from ditkernels.models.ditmc.engine import Engine
+from ditkernels.models.ditmc.engine import Engines
 from ditkernels.models.weights import load_model, pretrained_models
 from tests.support.networks import batch_of, small_network
 
@@ -39,7 +39,7 @@ def test_one_evaluation(variant, gate):
     with torch.inference_mode():
         times = torch.full((len(SMILES),), 0.3, dtype=torch.float64)
         expected = model.denoise(x, times, model.encode(batch), condition_gate=gate, impl="reference", **options)
-    found = Engine(model, batch).denoise(x, 0.3, gate=gate, **options)
+    found = Engines(model).of(batch).denoise(x, 0.3, gate=gate, **options)
     torch.testing.assert_close(found, expected, atol=1e-11, rtol=1e-11)
 
 
@@ -76,7 +76,7 @@ def test_float32(variant):
 @pytest.mark.parametrize("variant", ["ape", "pe3"])
 def test_steps_reuse_their_memory(variant):
     model, batch = network(variant), batch_of(*SMILES)
-    engine = Engine(model, batch)
+    engine = Engines(model).of(batch)
     x = torch.randn(batch.num_atoms, 3, dtype=torch.float64)
     first = engine.denoise(x, 0.2)
     places = {key: buffer.data_ptr() for key, buffer in engine.buffers.items()}
@@ -86,6 +86,6 @@ def test_steps_reuse_their_memory(variant):
 
 
 def test_conditions_are_computed_once_per_molecule():
-    engine = Engine(network("ape"), batch_of(*["CC(=O)N"] * 16, "CCO"))
+    engine = Engines(network("ape")).of(batch_of(*["CC(=O)N"] * 16, "CCO"))
     assert engine.table.shape[0] == 9 + 9
-    assert engine.rows.tolist() == [*range(9)] * 16 + [*range(9, 18)]
+    assert engine.inputs.rows.tolist() == [*range(9)] * 16 + [*range(9, 18)]

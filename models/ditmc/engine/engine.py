@@ -1,101 +1,42 @@
-"""The network evaluated many times on one batch: every number that does not change is computed once.
-
-Per batch: the conditioner, the tables of pairs, merged projections, and the buffers of all steps. Per time and distinct
-molecule: the adaLN modulations, shared by all conformers of the molecule. Per step: dense layers and MLPs over packed
-weights, attention, and one pass over the atoms between two of them (:mod:`ditkernels.atomwise`). The function is that
-of :meth:`DiTMC.denoise`, up to rounding.
-"""
+"""One network evaluated on one batch, step after step."""
 
 from __future__ import annotations
-
-from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ditkernels.atomwise import Dense, GatedMLP, Norm, residual_norm_
-from ditkernels.models.ditmc.block import DiTBlock
-from ditkernels.models.ditmc.equivariant import ATOMS, POSITIONS, EquivariantDiTBlock
+from ditkernels.atomwise import residual_norm_
+from ditkernels.models.ditmc.engine.inputs import Inputs
+from ditkernels.models.ditmc.engine.layers import BlockLayers, Layers
+from ditkernels.models.ditmc.equivariant import POSITIONS
 from ditkernels.models.ditmc.geometry import center
 from ditkernels.models.ditmc.layers import LAYER_NORM_EPS
-from ditkernels.models.ditmc.model import DiTMC
-from ditkernels.models.molecule.graph import GraphBatch
-from ditkernels.models.molecule.repeats import distinct
-from ditkernels.nn import EquivariantLayerNorm, EquivariantLinear
-from ditkernels.nn.components import scalar_index
-from ditkernels.nn.equivariant_layer_norm import SCALAR_EPS
 from ditkernels.pair_attention import pair_attention
-from ditkernels.so3 import Irreps
 from ditkernels.so3_attention import RadialBasis, so3_attention
 
 
-class _Block:
-    """One block: its layers, its norms, and where its modulations lie in the table of the engine."""
-
-    def __init__(self, block: DiTBlock | EquivariantDiTBlock, width: int, column: int) -> None:
-        equivariant = isinstance(block, EquivariantDiTBlock)
-        self.block, self.attention = block, block.attention
-        self.irreps_in = block.irreps_in if equivariant else ATOMS
-        self.irreps = block.irreps if equivariant else ATOMS
-        inner, outer = len(self.irreps_in), len(self.irreps)
-        rows = (inner, 1, outer, outer, 1, outer)
-        *columns, self.end = accumulate((size * width for size in rows), initial=column)
-        self.scale1, self.shift1, self.gate1, self.scale2, self.shift2, self.gate2 = columns
-        self.columns = slice(column, self.end)
-        self.modulation = _dense(block.modulation.linear)
-        self.query, self.key, self.value, self.out = (
-            _dense(getattr(block.attention, name)) for name in ("query", "key", "value", "out")
-        )
-        up, down = (block.mlp.up, block.mlp.down) if equivariant else (block.mlp[0], block.mlp[2])
-        self.mlp = GatedMLP(_dense(up), _dense(down), scalar_index(self.irreps))
-        self.attention_norm = _norm(block.attention_norm if equivariant else None)
-        self.mlp_norm = _norm(block.mlp_norm if equivariant else None)
-        self.broadcast = equivariant and block.broadcast
-
-
 class Engine:
-    """Evaluates a network on one batch; see the module.
+    """Evaluates a network on one batch. The function is that of :meth:`DiTMC.denoise`, up to rounding.
+
+    Per time and distinct molecule: the adaLN modulations, shared by all conformers of the molecule. Per step: dense
+    layers and MLPs over packed weights, attention, and one pass over the atoms between two of them
+    (:mod:`ditkernels.atomwise`), in buffers that stay.
 
     Args:
-        model: the network.
-        graph: the batch, one entry per conformer.
+        layers: of the network.
+        inputs: the batch, one entry per conformer.
         impl: back-end of the attention operator.
     """
 
     @torch.inference_mode()
-    def __init__(self, model: DiTMC, graph: GraphBatch, impl: str = "auto") -> None:
-        self.model, self.graph, self.impl = model, graph, impl
-        config, width = model.config, model.config.width
-        molecules = distinct(graph)
-        self.rows = molecules.atoms
-        self.nodes, edges = model.conditioner(molecules.graph)
-        kind = model.pair_conditioning
-        index = kind.index(molecules.graph)[molecules.pairs]
-        self.pairs = model.pairs(kind.tokens(molecules.graph, edges), index)
-        self.blocks: list[_Block] = []
-        column = 0
-        for block in model.blocks:
-            self.blocks.append(_Block(block, width, column))
-            column = self.blocks[-1].end
-        self.readout_columns = slice(column, column + (width if config.equivariant else 2 * width))
-        self.table = self.nodes.new_empty(self.nodes.shape[0], self.readout_columns.stop)
-        self.readout_norm = _norm(model.readout.norm if config.equivariant else None)
+    def __init__(self, layers: Layers, inputs: Inputs, impl: str = "auto") -> None:
+        self.layers, self.inputs, self.impl = layers, inputs, impl
+        self.model, self.blocks, self.graph = layers.model, layers.blocks, inputs.graph
+        atoms = len(inputs.nodes)
+        self.table = inputs.nodes.new_empty(atoms, layers.readout_columns.stop)
+        self.own_rows = torch.arange(atoms, dtype=inputs.rows.dtype, device=inputs.rows.device)
         self.buffers: dict[tuple, Tensor] = {}
-        self.index = graph.atom_index() if config.index_encoding else None
-        self.start = self._shared_start(molecules.graph)
-        self.own_rows = torch.arange(molecules.graph.num_atoms, dtype=self.rows.dtype, device=self.rows.device)
-
-    def _shared_start(self, graph: GraphBatch) -> Tensor | None:
-        """The first state (U, 1, F) of the distinct molecules, where it does not depend on positions; then all
-        conformers share the first queries, keys and values.
-        """
-        embedding = self.model.atom_embedding
-        if embedding.position is not None or embedding.feedback is not None:
-            return None
-        index = None if self.index is None else graph.atom_index()
-        nowhere = self.nodes.new_zeros(graph.num_atoms, 3)
-        return embedding(graph.atomic_numbers, nowhere, None, index).unsqueeze(1)
 
     @torch.inference_mode()
     def denoise(
@@ -114,7 +55,7 @@ class Engine:
         self._modulate(t, gate)
         state, tokens = self._start(positions, x1_previous)
         for block, after, pair in zip(
-            self.blocks, [*self.blocks[1:], None], self.pairs.descriptors(positions, gate), strict=True
+            self.blocks, [*self.blocks[1:], None], self.inputs.pairs.descriptors(positions, gate), strict=True
         ):
             state, x = self._block(block, after, state, tokens, pair)
             tokens = None if after is None else self._tokens(after, x)
@@ -122,35 +63,33 @@ class Engine:
 
     def _start(self, positions: Tensor, x1_previous: Tensor | None) -> tuple[Tensor, list[Tensor]]:
         """The first state, and what the first attention takes of it: queries, keys and values."""
-        first, rows, width = self.blocks[0], self.rows, self.model.config.width
+        inputs, first, width = self.inputs, self.blocks[0], self.model.config.width
+        rows = inputs.rows
         state, x = self._buffer("state", 1, width), self._buffer("x", 1, width)
         options = {"scale": first.scale1, "shift": first.shift1}
-        if self.start is None:
-            state[:, 0] = self.model.atom_embedding(self.graph.atomic_numbers, positions, x1_previous, self.index)
+        if inputs.start is None:
+            state[:, 0] = self.model.atom_embedding(self.graph.atomic_numbers, positions, x1_previous, inputs.index)
             residual_norm_(state, self.table, rows, first.attention_norm, out=x, **options)
             return state, self._tokens(first, x)
-        x = x[: len(self.start)]
-        residual_norm_(self.start, self.table, self.own_rows, first.attention_norm, out=x, **options)
-        torch.index_select(self.start, 0, rows, out=state)
+        x = x[: len(inputs.start)]
+        residual_norm_(inputs.start, self.table, self.own_rows, first.attention_norm, out=x, **options)
+        torch.index_select(inputs.start, 0, rows, out=state)
         tokens = self._tokens(first, x, "shared")
         return state, [
             torch.index_select(token, 0, rows, out=self._buffer(f"token{i}", 1, width))
             for i, token in enumerate(tokens)
         ]
 
-    def _tokens(self, block: _Block, x: Tensor, name: str = "token") -> list[Tensor]:
+    def _tokens(self, block: BlockLayers, x: Tensor, name: str = "token") -> list[Tensor]:
         """Queries, keys and values of the atoms of x (., M, C)."""
         atoms, size, width = x.shape
-        return [
-            layer(x, self._buffer(f"{name}{i}", size, width)[:atoms])
-            for i, layer in enumerate(self._projections(block))
-        ]
+        return [layer(x, self._buffer(f"{name}{i}", size, width)[:atoms]) for i, layer in enumerate(block.projections)]
 
     def _modulate(self, t: Tensor, gate: float) -> None:
         """Fill the table of modulations: one row per atom of the distinct molecules."""
-        model = self.model
+        model, nodes = self.model, self.inputs.nodes
         time = model.time_embedding(t)
-        condition = torch.add(time, self.nodes, alpha=gate)
+        condition = torch.add(time, nodes, alpha=gate)
         unit = F.layer_norm(condition, condition.shape[-1:], eps=LAYER_NORM_EPS)
         for block in self.blocks:
             norm = block.block.condition_norm
@@ -158,18 +97,18 @@ class Engine:
             columns = self.table[:, block.columns]
             block.modulation(activated.unsqueeze(1), columns.unsqueeze(1), with_bias=True)
         readout = model.readout
-        condition = self.nodes + time
+        condition = nodes + time
         if model.config.equivariant:
             condition = readout.condition_norm(condition)
-        layer, columns = readout.modulation, self.table[:, self.readout_columns]
+        layer, columns = readout.modulation, self.table[:, self.layers.readout_columns]
         torch.addmm(layer.bias, condition, layer.weight.t(), out=columns)
         F.silu(columns, inplace=True)
 
     def _block(
-        self, block: _Block, after: _Block | None, state: Tensor, tokens: list[Tensor], pair
+        self, block: BlockLayers, after: BlockLayers | None, state: Tensor, tokens: list[Tensor], pair
     ) -> tuple[Tensor, Tensor]:
         """The state after a block, and what the next one's projections (or a scalar readout) take."""
-        table, rows, width = self.table, self.rows, state.shape[-1]
+        table, rows, width = self.table, self.inputs.rows, state.shape[-1]
         attended = self._attention(block, tokens, pair)
         update = block.out(attended, self._buffer("update", attended.shape[1], width))
         bias = block.out.bias
@@ -194,7 +133,7 @@ class Engine:
         if after is not None:
             norm, scale, shift = after.attention_norm, after.scale1, after.shift1
         else:  # a scalar readout has its shift first; an equivariant one norms what it reads itself
-            shift = self.readout_columns.start
+            shift = self.layers.readout_columns.start
             norm, scale = block.mlp_norm, shift + (0 if self.model.config.equivariant else width)
         last_of_equivariant = after is None and self.model.config.equivariant
         residual_norm_(
@@ -211,10 +150,7 @@ class Engine:
         )
         return state, x
 
-    def _projections(self, block: _Block) -> tuple[Dense, Dense, Dense]:
-        return block.query, block.key, block.value
-
-    def _attention(self, block: _Block, tokens: list[Tensor], pair) -> Tensor:
+    def _attention(self, block: BlockLayers, tokens: list[Tensor], pair) -> Tensor:
         """(T, M, F) of the attention's output irreps."""
         layer = block.attention
         options = {"cu_seqlens": self.graph.cu_seqlens, "exclude_self": True, "impl": self.impl}
@@ -234,7 +170,7 @@ class Engine:
         tensors = (query, key, value, pair.positions, layer.path_weight, radial)
         return so3_attention(*tensors, **irreps, **options).flatten(-2)
 
-    def _extended(self, state: Tensor, block: _Block) -> Tensor:
+    def _extended(self, state: Tensor, block: BlockLayers) -> Tensor:
         """The state over the irreps that a block writes; those that it did not have are 0."""
         if block.irreps == block.irreps_in:
             return state
@@ -253,26 +189,13 @@ class Engine:
             return torch.addmm(readout.output.bias, x.squeeze(1), readout.output.weight.t())
         vectors = sum(state[:, components] for components in readout.vectors).contiguous()
         x = self._buffer("x", POSITIONS.dim, state.shape[-1])
-        first = self.readout_columns.start
-        residual_norm_(vectors, self.table, self.rows, self.readout_norm, scale=first, shift=first, out=x)
+        first = self.layers.readout_columns.start
+        residual_norm_(vectors, self.table, self.inputs.rows, self.layers.readout_norm, scale=first, shift=first, out=x)
         return (x @ readout.output.weight.t()).squeeze(-1)
 
     def _buffer(self, name: str, components: int, width: int) -> Tensor:
         """A tensor (T, components, width) that keeps its place from step to step."""
         key = (name, components, width)
         if key not in self.buffers:
-            self.buffers[key] = self.nodes.new_empty(self.graph.num_atoms, components, width)
+            self.buffers[key] = self.inputs.nodes.new_empty(self.graph.num_atoms, components, width)
         return self.buffers[key]
-
-
-def _dense(layer: torch.nn.Linear | EquivariantLinear) -> Dense:
-    if isinstance(layer, EquivariantLinear):
-        return Dense(layer.weight, layer.bias, tuple(irrep.dim for irrep in layer.irreps))
-    return Dense(layer.weight.unsqueeze(0), layer.bias, (1,))
-
-
-def _norm(layer: EquivariantLayerNorm | None) -> Norm:
-    """None: the layer norm of scalar features."""
-    if layer is None:
-        return Norm.of(Irreps("0+"), "rms", LAYER_NORM_EPS, LAYER_NORM_EPS)
-    return Norm.of(layer.irreps, layer.scale, SCALAR_EPS, layer.eps)

@@ -1,7 +1,8 @@
 """Evaluations of the network as CUDA graphs, replayed from step to step. **Not yet run on a GPU.**
 
 An evaluation launches hundreds of kernels, and of few atoms a kernel may take less time than its launch; a graph
-launches them all at once. A batch has its own graphs: they read the tables and buffers of its engine.
+launches them all at once. It reads the inputs, tables and buffers of one engine, so another batch that is to use it is
+padded to the same sizes and written into them, see :class:`Engines`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ditkernels.models.ditmc.engine import Engine
+from ditkernels.models.ditmc.engine.engine import Engine
 from ditkernels.models.ditmc.model import DiTMC
 from ditkernels.pair_attention import select_impl as select_pair
 from ditkernels.so3_attention import select_impl as select_so3
@@ -40,45 +41,51 @@ def automatic(model: DiTMC) -> str:
 
 class Replayed:
     """An engine whose evaluations are replayed. The first of a kind is a plain one, in which kernels are compiled and
-    buffers made, the second is captured. Kinds differ in the gate, and in whether there is a previous estimate.
+    buffers made, the second is captured. Kinds differ in the gate, in whether there is a previous estimate, and in
+    their dtypes.
 
     Args:
-        engine: on a GPU, see :func:`check_cuda_graph`.
+        engine: on a GPU, see :func:`check_cuda_graph`; of padded inputs, whose first atoms are those of the batch.
     """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.evaluations: dict[tuple[float, bool], _Evaluation | None] = {}
+        self.evaluations: dict[tuple, _Evaluation] = {}
 
     @torch.inference_mode()
     def denoise(self, positions: Tensor, t: float, *, x1_previous: Tensor | None = None, gate: float = 1.0) -> Tensor:
-        """What :meth:`Engine.denoise` returns."""
-        kind = (gate, x1_previous is not None)
+        """What :meth:`Engine.denoise` returns, for the first atoms alone."""
+        cast = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else None
+        kind = (gate, x1_previous is not None, positions.dtype, cast)
         if kind not in self.evaluations:
-            self.evaluations[kind] = None
-            return self.engine.denoise(positions, t, x1_previous=x1_previous, gate=gate)
-        if self.evaluations[kind] is None:
             self.evaluations[kind] = _Evaluation(self.engine, positions, x1_previous, gate)
         return self.evaluations[kind](positions, t, x1_previous)
 
 
 class _Evaluation:
-    """A captured evaluation, and the tensors that it reads and writes."""
+    """An evaluation, plain the first time and captured then, and the tensors that it reads and writes."""
 
     def __init__(self, engine: Engine, positions: Tensor, x1_previous: Tensor | None, gate: float) -> None:
-        self.positions, self.time = positions.clone(), positions.new_zeros(1)
-        self.previous = None if x1_previous is None else x1_previous.clone()
-        self.replay, self.estimate = recorded(
-            lambda: engine.denoise(self.positions, self.time, x1_previous=self.previous, gate=gate)
-        )
+        self.positions = positions.new_zeros(engine.graph.num_atoms, 3)
+        self.previous = None if x1_previous is None else torch.zeros_like(self.positions)
+        self.time = positions.new_zeros(1)
+        self.plain = lambda: engine.denoise(self.positions, self.time, x1_previous=self.previous, gate=gate)
+        self.replay: Callable[[], None] | None = None
+        self.estimate: Tensor | None = None
 
     def __call__(self, positions: Tensor, t: float, x1_previous: Tensor | None) -> Tensor:
-        self.positions.copy_(positions)
+        atoms = len(positions)
+        self.positions[:atoms] = positions
         self.time.fill_(t)
         if self.previous is not None:
-            self.previous.copy_(x1_previous)
-        self.replay()
-        return self.estimate.clone()  # the next replay writes to the same place
+            self.previous[:atoms] = x1_previous
+        if self.estimate is None:
+            self.estimate = self.plain()
+        else:
+            if self.replay is None:
+                self.replay, self.estimate = recorded(self.plain)
+            self.replay()
+        return self.estimate[:atoms].clone()  # the next replay writes to the same place
 
 
 def recorded(function: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
