@@ -220,7 +220,7 @@ def cases() -> list[Case]:
         short = core if name == "ape-b" else frozenset({"gpu"})  # one network is enough for a short run
         found += [
             _case("block", name, equal(16, 44), FORWARD, block, frozenset({"gpu"})),
-            _case("block", name, equal(16, 44), BOTH, block, core),
+            _case("block", name, equal(16, 44), BOTH, block, short),
             _case("network", name, equal(16, 44), "evaluation", evaluation, short),
             _case("training", name, DRUGS[:4], "step", training, short, batch="drugs4"),
             _case("training", name, equal(1, 100), "step", training, memory_only | {"per-pair"}),
