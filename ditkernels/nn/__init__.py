@@ -10,6 +10,7 @@ from ditkernels.nn.initialization import truncated_normal_
 from ditkernels.nn.pair_attention import PairAttention
 from ditkernels.nn.recompute import recomputed
 from ditkernels.nn.so3_attention import SO3Attention
+from ditkernels.nn.so3_block import SO3Block
 
 __all__ = [
     "AdaLNZero",
@@ -19,6 +20,7 @@ __all__ = [
     "EquivariantLinear",
     "PairAttention",
     "SO3Attention",
+    "SO3Block",
     "layer_norm",
     "modulate",
     "modulate_irreps",

@@ -13,15 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ditkernels.models.d3mes.image import ORDERS
-from ditkernels.nn import (
-    EquivariantAdaLNZero,
-    EquivariantGatedMLP,
-    EquivariantLayerNorm,
-    SO3Attention,
-    modulate_irreps,
-    scale_irreps,
-    select_irreps,
-)
+from ditkernels.nn import SO3Block
 from ditkernels.so3 import Irreps
 
 OUTSIDE, INSIDE = Irreps.natural(1), Irreps.natural(2)
@@ -41,19 +33,11 @@ class Atoms:
     bonds: Tensor
 
 
-class SO3Block(nn.Module):
-    r"""adaLN-Zero transformer block on features f that rotate, with modulations per irrep from c, and expected bonds w:
+class BondedBlock(SO3Block):
+    r"""The block of D3MES: expected bonds w of the pairs are a bias :math:`w\,W_b` of the attention's logits (the
+    attention of SE(3)-Transformer, arXiv 2006.10503, eq. 12, with depthwise filters). W_b (orders, heads) starts at 0.
 
-    .. math::
-        f &\leftarrow f + \alpha_1 \odot \mathrm{SO3Attention}(\mathrm{ELN}(f)(1+\gamma_1) + \beta_1,
-             \text{logits} + w\,W_b) \\
-        f &\leftarrow f + \alpha_2 \odot \mathrm{EMLP}(\mathrm{ELN}(f)(1+\gamma_2) + \beta_2)
-
-    (the attention of SE(3)-Transformer, arXiv 2006.10503, eq. 12, with depthwise filters, in the block of DiTMC, arXiv
-    2506.15378). Irreps that f lacks before are 0 in the first sum, those that it lacks behind are dropped. W_b (orders,
-    heads) starts at 0.
-
-    channels, condition: widths of f and c. heads, basis_size, cutoff: of the attention.
+    channels, condition: widths of the state and of c. heads, basis_size, cutoff: of the attention.
     """
 
     def __init__(
@@ -66,52 +50,27 @@ class SO3Block(nn.Module):
         basis_size: int,
         cutoff: float,
     ) -> None:
-        super().__init__()
-        self.irreps_in, self.irreps_out = irreps_in, irreps_out
-        self.modulation = EquivariantAdaLNZero(irreps_in, irreps_out, channels, condition)
-        self.attention_norm = EquivariantLayerNorm(irreps_in)
-        self.attention = SO3Attention(
-            irreps_in,
-            irreps_out,
-            channels,
-            heads,
-            filter_degrees=3,
-            basis_size=basis_size,
-            radial="gaussian",
-            cutoff=cutoff,
-        )
+        radial = {"filter_degrees": 3, "basis_size": basis_size, "radial": "gaussian", "cutoff": cutoff}
+        super().__init__(irreps_in, irreps_out, channels, condition, 2 * channels, heads, **radial)
         self.bonds = nn.Linear(ORDERS, heads, bias=False)
-        self.mlp_norm = EquivariantLayerNorm(irreps_out)
-        self.mlp = EquivariantGatedMLP(irreps_out, channels, 2 * channels)
 
     def reset_parameters(self) -> None:
         nn.init.zeros_(self.bonds.weight)
 
     def forward(self, state: Tensor, condition: Tensor, atoms: Atoms, impl: str) -> Tensor:
         """State (T, M_in, C) and c (B, D) to the new state (T, M_out, C)."""
-        modulations = (x[atoms.molecule] for x in self.modulation(condition))
-        scale1, shift1, gate1, scale2, shift2, gate2 = modulations
-        update = self.attention(
-            modulate_irreps(self.attention_norm(state), scale1, shift1, self.irreps_in),
-            atoms.positions,
-            cu_seqlens=atoms.cu_seqlens,
-            bias=self.bonds(atoms.bonds),
-            exclude_self=True,
-            impl=impl,
-        )
-        state = select_irreps(state, self.irreps_in, self.irreps_out) + scale_irreps(update, gate1, self.irreps_out)
-        update = self.mlp(modulate_irreps(self.mlp_norm(state), scale2, shift2, self.irreps_out))
-        return state + scale_irreps(update, gate2, self.irreps_out)
+        options = {"rows": atoms.molecule, "cu_seqlens": atoms.cu_seqlens, "bias": self.bonds(atoms.bonds)}
+        return super().forward(state, condition, atoms.positions, **options, exclude_self=True, impl=impl)
 
 
 class SO3Stack(nn.Module):
-    """Blocks from 0+ and 1- to 0+ and 1-, with 0+, 1- and 2+ between them; arguments are those of :class:`SO3Block`."""
+    """Blocks from 0+ and 1- to 0+ and 1-, with 0+, 1- and 2+ between them; arguments: see :class:`BondedBlock`."""
 
     def __init__(self, layers: int, channels: int, condition: int, heads: int, basis_size: int, cutoff: float) -> None:
         super().__init__()
         states = [OUTSIDE, *[INSIDE] * (layers - 1), OUTSIDE]
         self.blocks = nn.ModuleList(
-            SO3Block(before, after, channels, condition, heads, basis_size, cutoff)
+            BondedBlock(before, after, channels, condition, heads, basis_size, cutoff)
             for before, after in zip(states[:-1], states[1:], strict=True)
         )
 

@@ -15,15 +15,7 @@ from torch import Tensor, nn
 from ditkernels.models.ditmc.config import DiTMCConfig
 from ditkernels.models.ditmc.layers import affine_layer_norm
 from ditkernels.models.ditmc.pairs import DirectionPair
-from ditkernels.nn import (
-    EquivariantAdaLNZero,
-    EquivariantGatedMLP,
-    EquivariantLayerNorm,
-    SO3Attention,
-    modulate_irreps,
-    scale_irreps,
-    select_irreps,
-)
+from ditkernels.nn import EquivariantLayerNorm, SO3Block
 from ditkernels.so3 import Irreps, paths
 
 ATOMS = Irreps("0+")
@@ -49,14 +41,8 @@ def state_irreps(degree: int, blocks: int, parity_broadcast: bool) -> list[Irrep
     return [*states, Irreps((*ATOMS, *POSITIONS))]
 
 
-class EquivariantDiTBlock(nn.Module):
-    r"""adaLN-Zero transformer block on features that rotate.
-
-    With :math:`c_i = \mathrm{LN}(g\,c^G_i + c^t)` and modulations per irrep from it (shifts of the scalar only),
-
-    .. math::
-        h &\leftarrow h + \alpha_1 \odot \mathrm{Attn}(\mathrm{ELN}(h)(1+\gamma_1) + \beta_1) \\
-        h &\leftarrow h + \alpha_2 \odot \mathrm{EMLP}(\mathrm{ELN}(h)(1+\gamma_2) + \beta_2)
+class EquivariantDiTBlock(SO3Block):
+    r"""The block of the network: its modulations come from :math:`c_i = \mathrm{LN}(g\,c^G_i + c^t)`.
 
     Args:
         irreps_in, irreps: of the state before and after.
@@ -64,38 +50,33 @@ class EquivariantDiTBlock(nn.Module):
     """
 
     def __init__(self, irreps_in: Irreps, irreps: Irreps, config: DiTMCConfig) -> None:
-        super().__init__()
-        self.irreps_in, self.irreps = irreps_in, irreps
-        width, norm = config.width, config.equivariant_norm
+        width = config.width
         # The released model's first block attends to tensors of natural parity, which then fill both parities.
-        self.broadcast = config.parity_broadcast and irreps_in == ATOMS
-        attended = Irreps.natural(config.degree) if self.broadcast else irreps
-        self.condition_norm = affine_layer_norm(width)
-        self.modulation = EquivariantAdaLNZero(irreps_in, irreps, width, width)
-        self.attention_norm = EquivariantLayerNorm(irreps_in, scale=norm)
-        self.attention = SO3Attention(
-            irreps_in, attended, width, config.heads, filter_degrees=config.degree + 1, basis_size=config.basis_size
+        broadcast = config.parity_broadcast and irreps_in == ATOMS
+        super().__init__(
+            irreps_in,
+            irreps,
+            width,
+            width,
+            4 * width,
+            config.heads,
+            attended=Irreps.natural(config.degree) if broadcast else irreps,
+            norm=config.equivariant_norm,
+            filter_degrees=config.degree + 1,
+            basis_size=config.basis_size,
         )
-        self.mlp_norm = EquivariantLayerNorm(irreps, scale=norm)
-        self.mlp = EquivariantGatedMLP(irreps, width, 4 * width)
+        self.broadcast = broadcast
+        self.condition_norm = affine_layer_norm(width)
 
     def forward(self, state: Tensor, condition: Tensor, pair: DirectionPair, cu_seqlens: Tensor, impl: str) -> Tensor:
         """State (T, M_in, F) and raw condition (T, F) to the new state (T, M, F)."""
-        scale1, shift1, gate1, scale2, shift2, gate2 = self.modulation(self.condition_norm(condition))
-        update = self.attention(
-            modulate_irreps(self.attention_norm(state), scale1, shift1, self.irreps_in),
-            pair.positions,
-            index=pair.index,
-            scaling=pair.scaling,
-            cu_seqlens=cu_seqlens,
-            exclude_self=True,
-            impl=impl,
-        )
-        if self.broadcast:
-            update = torch.cat((update, update), dim=-2)
-        state = select_irreps(state, self.irreps_in, self.irreps) + scale_irreps(update, gate1, self.irreps)
-        update = self.mlp(modulate_irreps(self.mlp_norm(state), scale2, shift2, self.irreps))
-        return state + scale_irreps(update, gate2, self.irreps)
+        options = {"index": pair.index, "scaling": pair.scaling, "cu_seqlens": cu_seqlens}
+        condition = self.condition_norm(condition)
+        return super().forward(state, condition, pair.positions, **options, exclude_self=True, impl=impl)
+
+    def attend(self, x: Tensor, positions: Tensor, **attention) -> Tensor:
+        update = super().attend(x, positions, **attention)
+        return torch.cat((update, update), dim=-2) if self.broadcast else update
 
 
 def equivariant_blocks(config: DiTMCConfig) -> list[EquivariantDiTBlock]:
