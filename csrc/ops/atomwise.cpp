@@ -11,11 +11,15 @@ bool is_double(const Tensor& t, const char* name) {
   return type == Type::Double;
 }
 
+void check_irreps(int64_t count) {
+  STD_TORCH_CHECK(count >= 1 && count <= ditkernels::kMaxIrreps, "there may be 1 to ", ditkernels::kMaxIrreps,
+                  " irreps, got ", count);
+}
+
 // The components, kinds of norm and epsilons of the irreps; returns M.
 int64_t set_irreps(ditkernels::NormIrreps& irreps, const Tensor& kinds, const Tensor& eps) {
   irreps.count = eps.numel();
-  STD_TORCH_CHECK(irreps.count >= 1 && irreps.count <= ditkernels::kMaxIrreps, "there may be 1 to ",
-                  ditkernels::kMaxIrreps, " irreps, got ", irreps.count);
+  check_irreps(irreps.count);
   const auto* numbers = static_cast<const int64_t*>(typed(kinds, "kinds", irreps.count, 2, Type::Int64).data);
   const auto* sizes = static_cast<const double*>(typed(eps, "eps", irreps.count, 1, Type::Double).data);
   int64_t components = 0;
@@ -65,8 +69,7 @@ void transition(Tensor state, Optional update, Optional bias, Tensor table, Tens
 
 void set_components(ditkernels::Components& irreps, const Tensor& components) {
   irreps.count = components.numel();
-  STD_TORCH_CHECK(irreps.count >= 1 && irreps.count <= ditkernels::kMaxIrreps, "there may be 1 to ",
-                  ditkernels::kMaxIrreps, " irreps, got ", irreps.count);
+  check_irreps(irreps.count);
   const auto* sizes = static_cast<const int64_t*>(typed(components, "components", irreps.count, 1, Type::Int64).data);
   for (int64_t x = 0; x < irreps.count; ++x) {
     STD_TORCH_CHECK(sizes[x] >= 1, "components: irrep ", x, " has none");

@@ -9,7 +9,8 @@
 
 #include "../convert_rows.h"
 #include "geometry.h"
-#include "heads.h"
+#include "logits.h"
+#include "values.h"
 
 namespace {
 

@@ -9,7 +9,8 @@
 #pragma once
 
 #include "geometry.h"
-#include "heads.h"
+#include "logits.h"
+#include "values.h"
 
 namespace {
 
