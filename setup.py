@@ -10,6 +10,8 @@ Environment variables:
 
 * ``DITKERNELS_NO_EXT=1``      install without native code (the reference back-end remains)
 * ``DITKERNELS_SANITIZE=1``    build with the address and undefined-behaviour sanitizers
+* ``DITKERNELS_EMULATE_AVX512=1``  for tests: the AVX-512 level at its width, in instructions of AVX2, so that it runs
+  on processors without AVX-512, slowly
 * ``CXX``                      C++ compiler; otherwise the first of g++, clang++, c++
 * ``CXXFLAGS``                 flags to add to every compiler call
 * ``MAX_JOBS``                 number of compilers to run at once; otherwise the number of cores
@@ -51,7 +53,7 @@ COMMON_FLAGS = [
 # The members of x86-64-v3 and -v4 by name, since compilers before GCC 11 and Clang 12 do not know the level names.
 AVX2_FLAGS = ["-mavx2", "-mfma", "-mf16c", "-mbmi", "-mbmi2", "-mlzcnt", "-mmovbe"]
 AVX512_FLAGS = [*AVX2_FLAGS, "-mavx512f", "-mavx512bw", "-mavx512cd", "-mavx512dq", "-mavx512vl"]
-LEVEL_FLAGS = {"_baseline": [], "_avx2": AVX2_FLAGS, "_avx512": AVX512_FLAGS}
+LEVEL_FLAGS = {"_baseline": [], "_avx2": AVX2_FLAGS, "_avx512": [*AVX512_FLAGS, "-DDITKERNELS_AVX512"]}
 if ON_X86:
     # Only processors without AVX2 run this level: half the compile time counts for more than the last of its speed.
     LEVEL_FLAGS["_baseline"] = ["-O2", "-fpeel-loops"]
@@ -137,6 +139,9 @@ class BuildNative(build_ext):
         if switched_on("DITKERNELS_SANITIZE"):
             self.optimization = ["-O1", "-g", "-fno-omit-frame-pointer"]
             self.sanitizers = ["-fsanitize=address,undefined"]
+        if switched_on("DITKERNELS_EMULATE_AVX512"):
+            self.optimization.append("-DDITKERNELS_EMULATE_AVX512")
+            LEVEL_FLAGS["_avx512"] = [*AVX2_FLAGS, "-DDITKERNELS_AVX512", "-Wno-psabi"]
         self.user_flags = shlex.split(os.environ.get("CXXFLAGS", ""))
         if not self._info_can_be_built():
             self.extensions = [ext for ext in self.extensions if ext.name.endswith(LIBRARY)]

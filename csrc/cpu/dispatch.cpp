@@ -31,9 +31,13 @@ Choices levels() {
                   __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("popcnt") &&
                   __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("f16c") &&
                   __builtin_cpu_supports("lzcnt") && __builtin_cpu_supports("movbe");
+#if defined(DITKERNELS_EMULATE_AVX512)
+  const bool v4 = v3;
+#else
   const bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                   __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
                   __builtin_cpu_supports("avx512vl");
+#endif
   return {{{"avx512", Level::Avx512, v4},
            {"avx2", Level::Avx2, v3},
            {"baseline", Level::Baseline, true}},

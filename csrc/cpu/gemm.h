@@ -16,7 +16,7 @@ template <class T>
 struct GemmShape {
   static constexpr int W = kRegisterBytes / sizeof(T);
   static constexpr int kPanel = 2 * W;
-#if defined(__AVX512F__) || defined(__aarch64__)
+#if defined(DITKERNELS_AVX512) || defined(__aarch64__)
   static constexpr int kRows = 12;
 #else
   static constexpr int kRows = 6;

@@ -13,7 +13,7 @@
 
 namespace {
 
-#if defined(__AVX512F__)
+#if defined(DITKERNELS_AVX512)  // set for this level's files, whose width can be compiled for AVX2 too
 constexpr int kRegisterBytes = 64;
 #elif defined(__AVX__)
 constexpr int kRegisterBytes = 32;
