@@ -23,6 +23,7 @@ from benchmarks.cases.molecules import batch, network
 from benchmarks.cases.pair import DRUGS, equal
 from benchmarks.cases.released import ReleasedDiTMC
 from ditkernels.models.ditmc import DiTMC, flow_matching_loss, sample
+from ditkernels.models.ditmc.engine import Engines
 from ditkernels.models.ditmc.model import RECOMPUTE
 from ditkernels.models.ditmc.pairs import DirectionPair
 from ditkernels.models.molecule.graph import GraphBatch
@@ -168,8 +169,8 @@ def _training(case: Case, parts: Parts) -> Work:
 
 
 def sampling(case: Case, device: torch.device) -> Work:
-    """STEPS Euler steps for copies of one molecule, conditioning included; on a CPU two are timed, and the second one
-    stands for all after it: one step costs what another does.
+    """STEPS Euler steps for copies of one molecule, conditioning included, with engines that earlier calls used, too;
+    on a CPU two steps are timed, and the second one stands for all after it: one step costs what another does.
 
     With the direction "50 steps, cuda graph" our back-ends replay a graph.
     """
@@ -178,10 +179,13 @@ def sampling(case: Case, device: torch.device) -> Work:
 
 def _sampling(case: Case, parts: Parts) -> Work:
     scaled = parts.start.device.type == "cpu"
+    engines: dict[str, Engines] = {}
 
     def call(impl: str, cu_seqlens: None) -> OwnTime | tuple[Tensor]:
-        model, impl = parts.form(impl)
-        cuda_graph = case.direction.endswith("cuda graph") and impl != "reference"
+        model, operator_impl = parts.form(impl)
+        if impl not in engines:
+            cuda_graph = case.direction.endswith("cuda graph") and operator_impl != "reference"
+            engines[impl] = Engines(model, operator_impl, cuda_graph)
         stamps = [time.perf_counter()]
         with precision(case, parts.start.device):
             positions = sample(
@@ -189,8 +193,7 @@ def _sampling(case: Case, parts: Parts) -> Work:
                 parts.graph,
                 parts.start,
                 steps=2 if scaled else STEPS,
-                impl=impl,
-                cuda_graph=cuda_graph,
+                engines=engines[impl],
                 callback=lambda *_: stamps.append(time.perf_counter()),
             )
         if not scaled:
