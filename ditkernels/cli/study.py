@@ -204,7 +204,13 @@ def _scales(text: str) -> list[float]:
 
 def _command_line(study: str, pairs: list[tuple[str, str]], **options: object) -> str:
     """The command that makes the files again, without the folders of this machine."""
-    words = [f"{name}={Path(model).name}" for name, model in pairs]
+    words = [f"{name}={_short(model)}" for name, model in pairs]
     return " ".join(
         ["ditkernels study", study, *words, *(f"--{key.replace('_', '-')} {value}" for key, value in options.items())]
     )
+
+
+def _short(model: str) -> str:
+    """The name of a network or of its folder; of a checkpoint that of its run as well."""
+    path = Path(model)
+    return f"{path.parents[1].name}/{path.name}" if path.parent.name == "checkpoints" else path.name

@@ -87,3 +87,11 @@ def test_rotation(folder):
 def test_models_have_names(folder):
     result = CliRunner().invoke(command, ["sizes", str(folder / "net")])
     assert result.exit_code == 2 and "every model must be given as NAME=MODEL" in result.output
+
+
+def test_commands_name_a_checkpoint_by_its_run():
+    from ditkernels.cli.study import _command_line
+
+    pairs = [("a", "/home/me/runs/first/checkpoints/step_00000100"), ("b", "d3mes-qm9"), ("c", "weights/mine")]
+    expected = "ditkernels study arms a=first/step_00000100 b=d3mes-qm9 c=mine --class any"
+    assert _command_line("arms", pairs, **{"class": "any"}) == expected
