@@ -28,7 +28,7 @@ class Family:
     @property
     def named(self) -> dict:
         """Its named configurations."""
-        return importlib.import_module(f"{self.package}.config").NAMED
+        return self.config.NAMED
 
     @property
     def network(self) -> type:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
-import yaml
-
+from ditkernels.models.configuration import Configuration
 from ditkernels.models.d3mes.codes import ATOMIC_NUMBERS, released_codes
 
 CHOICES = {
@@ -28,7 +25,7 @@ V2_ONLY = ("position_scale", "element_scale", "bond_scale")
 
 
 @dataclass(frozen=True)
-class D3MESConfig:
+class D3MESConfig(Configuration):
     """Everything that decides the shapes and the meaning of a network's weights (D3MES, arXiv 2501.07077).
 
     Attributes:
@@ -179,43 +176,6 @@ class D3MESConfig:
         """Channels C of the image: positions, elements, bonds."""
         return self.element_channels + 2
 
-    @classmethod
-    def named(cls, name: str) -> D3MESConfig:
-        """The configuration called ``name``; see :data:`NAMED`."""
-        if name not in NAMED:
-            raise ValueError(f"unknown model configuration {name!r}; known are {', '.join(sorted(NAMED))}")
-        return NAMED[name]
-
-    @classmethod
-    def from_dict(cls, values: dict) -> D3MESConfig:
-        """A configuration from a mapping; unknown keys and values of the wrong type are refused by name."""
-        types = {f.name: type(f.default) for f in dataclasses.fields(cls)}
-        values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-        for key, value in values.items():
-            if key not in types:
-                raise ValueError(f"model config: unknown key {key!r}; known are {', '.join(types)}")
-            if types[key] is float and type(value) is int:
-                continue
-            if type(value) is not types[key]:
-                expected = "list" if types[key] is tuple else types[key].__name__
-                raise ValueError(f"model config: {key} must be of type {expected}, got {value!r}")
-        return cls(**values)
-
-    @classmethod
-    def from_file(cls, path: str | Path) -> D3MESConfig:
-        """A configuration from a YAML or JSON file."""
-        try:
-            values = yaml.safe_load(Path(path).read_text())
-        except yaml.YAMLError as error:
-            raise ValueError(f"model config {path}: not a YAML file: {str(error).splitlines()[0]}") from error
-        if not isinstance(values, dict):
-            raise ValueError(f"model config {path}: expected a mapping of keys to values")
-        return cls.from_dict(values)
-
-    def to_json(self) -> str:
-        """The configuration as a JSON object, one key per line."""
-        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
-
 
 _RELEASED = D3MESConfig(attention="code", layout="code", prediction="noise", rows=27, t0_term="pixel")
 
@@ -229,3 +189,4 @@ NAMED: dict[str, D3MESConfig] = {
     "d3mes-so3-e": D3MESConfig(attention="so3-end"),
 }
 """Named configurations for QM9 without labels; ``dataclasses.replace(config, classes=2)`` tells cyclic from acyclic."""
+D3MESConfig.NAMED = NAMED

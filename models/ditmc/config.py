@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
-from pathlib import Path
 
-import yaml
+from ditkernels.models.configuration import Configuration
 
 ATOM_FEATURES = {"qm9": 64, "drugs": 94}
 """Width of the atom attribute vector for each featurization layout."""
@@ -17,7 +15,7 @@ EQUIVARIANT_ONLY = ("degree", "basis_size", "equivariant_norm", "parity_broadcas
 
 
 @dataclass(frozen=True)
-class DiTMCConfig:
+class DiTMCConfig(Configuration):
     """Everything that decides the shapes and the meaning of a network's weights.
 
     Attributes:
@@ -118,41 +116,6 @@ class DiTMCConfig:
         """Width D of the atom attribute vector."""
         return ATOM_FEATURES[self.layout]
 
-    @classmethod
-    def named(cls, name: str) -> DiTMCConfig:
-        """The configuration called ``name``; see :data:`NAMED`."""
-        if name not in NAMED:
-            raise ValueError(f"unknown model configuration {name!r}; known are {', '.join(sorted(NAMED))}")
-        return NAMED[name]
-
-    @classmethod
-    def from_dict(cls, values: dict) -> DiTMCConfig:
-        """A configuration from a mapping; unknown keys and values of the wrong type are refused by name."""
-        types = {f.name: type(f.default) for f in dataclasses.fields(cls)}
-        for key, value in values.items():
-            if key not in types:
-                raise ValueError(f"model config: unknown key {key!r}; known are {', '.join(types)}")
-            if types[key] is float and type(value) is int:
-                continue
-            if type(value) is not types[key]:
-                raise ValueError(f"model config: {key} must be of type {types[key].__name__}, got {value!r}")
-        return cls(**values)
-
-    @classmethod
-    def from_file(cls, path: str | Path) -> DiTMCConfig:
-        """A configuration from a YAML or JSON file."""
-        try:
-            values = yaml.safe_load(Path(path).read_text())
-        except yaml.YAMLError as error:
-            raise ValueError(f"model config {path}: not a YAML file: {str(error).splitlines()[0]}") from error
-        if not isinstance(values, dict):
-            raise ValueError(f"model config {path}: expected a mapping of keys to values")
-        return cls.from_dict(values)
-
-    def to_json(self) -> str:
-        """The configuration as a JSON object, one key per line."""
-        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
-
 
 def _sizes(embedding: str) -> dict[str, DiTMCConfig]:
     return {
@@ -178,3 +141,4 @@ def _equivariant_sizes() -> dict[str, DiTMCConfig]:
 
 NAMED: dict[str, DiTMCConfig] = {**_sizes("ape"), **_sizes("rpe"), **_equivariant_sizes()}
 """Named configurations: ``{ape,rpe}-{s,b,l}`` and ``pe3-{s,b}``, the latter also with degree 2 as ``pe3-{s,b}-l2``."""
+DiTMCConfig.NAMED = NAMED
