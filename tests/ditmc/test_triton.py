@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ditkernels.models.ditmc import sample
+from ditkernels.models.ditmc.engine import Engine, Engines, Inputs, Layers
 from tests.support.networks import batch_of, small_network
 from tests.support.triton import DEVICE, needs_triton
 
@@ -29,6 +30,20 @@ def test_conformers(options):
     expected = sample(model, batch, x0, steps=4, impl="reference")
     found = sample(model.to(DEVICE), batch.to(DEVICE), x0.to(DEVICE), steps=4, impl="triton").cpu()
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["ape", "rpe", "pe3"])
+def test_padded_batches(kind):
+    """As CUDA graphs need them: molecules that nobody asked for, some of them empty, follow those of the batch."""
+    model, batch = small_network(kind, dtype=torch.float32).to(DEVICE), batch_of("CO", "O", "C").to(DEVICE)
+    x = torch.randn(batch.num_atoms, 3, device=DEVICE)
+    expected = Engines(model, "reference").of(batch).denoise(x, 0.3)
+    inputs = Inputs.of(model, batch, pad=True)
+    assert inputs.graph.num_molecules > 3 and not inputs.graph.cu_seqlens.diff()[-1]
+    rest = torch.zeros(inputs.graph.num_atoms - len(x), 3, device=DEVICE)
+    found = Engine(Layers(model), inputs, "triton").denoise(torch.cat((x, rest)), 0.3)
+    torch.testing.assert_close(found[: len(x)], expected, atol=1e-4, rtol=0)
+    assert found.isfinite().all()
 
 
 @pytest.mark.parametrize("kind", ["ape", "rpe", "pe3"])
