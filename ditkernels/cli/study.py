@@ -54,7 +54,7 @@ def arms(models, number, seeds, steps, guidance, label, reference, name, results
         for arm, model in pairs:
             rows.append(measure_arm(arm, model, known, number, range(seeds), bar.update, **options))
     line = _command_line("arms", pairs, number=number, seeds=seeds, steps=steps, guidance=f"{guidance:g}",
-                         **{"class": label}, name=name)  # fmt: skip
+                         **{"class": label}, reference=_short(reference), name=name)  # fmt: skip
     _finish(results, name, "Arms of D3MES", line, rows, known, confusion=True)
 
 
@@ -74,7 +74,8 @@ def guidance(models, values, number, seeds, steps, label, reference, results) ->
                 options = {"steps": steps, "guidance": scale, "label": label}
                 row = measure_arm(f"{name}, s = {scale:g}", model, known, number, range(seeds), bar.update, **options)
                 rows.append(row | {"guidance": scale})
-    line = _command_line("guidance", pairs, values=values, number=number, seeds=seeds, steps=steps, **{"class": label})
+    line = _command_line("guidance", pairs, values=values, number=number, seeds=seeds, steps=steps,
+                         **{"class": label}, reference=_short(reference))  # fmt: skip
     _finish(results, "guidance", "Guidance", line, rows, known, confusion=True)
 
 
@@ -82,18 +83,20 @@ def guidance(models, values, number, seeds, steps, label, reference, results) ->
 @models_argument
 @click.option("--bins", default="1-6,7,8,9", show_default=True, help="Numbers of heavy atoms that are measured apart.")
 @sampling_options
-def sizes(models, bins, number, seeds, steps, reference, results) -> None:
+@click.option("--name", default="sizes", show_default=True, help="Of the result files.")
+def sizes(models, bins, number, seeds, steps, reference, name, results) -> None:
     """Ask each MODEL for small and for large molecules, and measure them apart."""
     from ditkernels.models.studies.sizes import measure_sizes, parse_bins
     from ditkernels.models.weights import load_model
 
     pairs, bounds, known, rows = _pairs(models), parse_bins(bins), _reference(reference), []
     with _samples(len(pairs) * len(bounds) * seeds * number) as bar:
-        for name, model in pairs:
+        for of_model, model in pairs:
             network = load_model(model, family="d3mes")
-            rows += measure_sizes(name, network, bounds, known, number, range(seeds), bar.update, steps=steps)
-    line = _command_line("sizes", pairs, bins=bins, number=number, seeds=seeds, steps=steps)
-    _finish(results, "sizes", "Sizes of molecules", line, rows, known)
+            rows += measure_sizes(of_model, network, bounds, known, number, range(seeds), bar.update, steps=steps)
+    line = _command_line("sizes", pairs, bins=bins, number=number, seeds=seeds, steps=steps,
+                         reference=_short(reference), name=name)  # fmt: skip
+    _finish(results, name, "Sizes of molecules", line, rows, known)
 
 
 @command.command("patches")
@@ -114,7 +117,8 @@ def patches(models, small, number, seeds, steps, reference, results) -> None:
             found = measure_patches(name, network, bounds, known, number, range(seeds), bar.update, steps=steps)
             rows.append(found[0])
             few.append(found[1])
-    line = _command_line("patches", pairs, small=small, number=number, seeds=seeds, steps=steps)
+    line = _command_line("patches", pairs, small=small, number=number, seeds=seeds, steps=steps,
+                         reference=_short(reference))  # fmt: skip
     _finish(results, "patches", "Rows per token", line, [*rows, *few], known, before=size_table(rows))
 
 
@@ -210,7 +214,7 @@ def _command_line(study: str, pairs: list[tuple[str, str]], **options: object) -
     )
 
 
-def _short(model: str) -> str:
-    """The name of a network or of its folder; of a checkpoint that of its run as well."""
-    path = Path(model)
+def _short(name: str) -> str:
+    """A name, or that of a file or folder; of a checkpoint that of its run as well."""
+    path = Path(name)
     return f"{path.parents[1].name}/{path.name}" if path.parent.name == "checkpoints" else path.name

@@ -32,21 +32,24 @@ def folder(tmp_path_factory):
     return path
 
 
-def run(folder, study, *arguments):
+def run(folder, study, *arguments, name=None):
+    name = name or study
     result = CliRunner().invoke(
         command, [study, f"small={folder / 'net'}", *arguments, "--results", str(folder / "results")]
     )
     assert result.exit_code == 0, result.output
-    record = json.loads((folder / "results" / f"{study}.json").read_text())
+    record = json.loads((folder / "results" / f"{name}.json").read_text())
     assert record["command"].startswith(f"ditkernels study {study} small=net --") and str(folder) not in str(record)
-    assert record["command"] in (folder / "results" / f"{study}.md").read_text()
+    assert record["command"] in (folder / "results" / f"{name}.md").read_text()
     return record
 
 
 def test_sizes(folder):
     options = ["--bins", "1-3,9", "-n", "2", "--seeds", "2", "--steps", "2"]
-    rows = run(folder, "sizes", *options, "--reference", str(folder / "reference.npz"))["rows"]
-    assert [row["name"] for row in rows] == ["small, 1–3 heavy atoms", "small, 9 heavy atoms"]
+    options += ["--reference", str(folder / "reference.npz"), "--name", "bins"]
+    record = run(folder, "sizes", *options, name="bins")
+    assert [row["name"] for row in record["rows"]] == ["small, 1–3 heavy atoms", "small, 9 heavy atoms"]
+    assert record["command"].endswith("--reference reference.npz --name bins")
 
 
 def test_guidance(folder, tmp_path):
