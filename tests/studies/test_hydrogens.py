@@ -134,6 +134,14 @@ def test_records_that_the_reader_leaves_out_are_said(tmp_path):
     assert "1 molecules of a.sdf, all. Left out: 1, hydrogens missing from the geometry." in text
 
 
+def test_the_split_of_another_source(tmp_path):
+    arguments = ["hydrogens", "--data", str(EXTRACT), "--split", "15", "4", "--results", str(tmp_path)]
+    result = CliRunner().invoke(command, arguments)
+    assert result.exit_code == 0, result.output
+    facts = json.loads((tmp_path / "hydrogens.json").read_text())
+    assert facts["molecules"] == 5 and "--part test --split 15 4 --name" in facts["command"]
+
+
 def test_a_small_file_has_no_test_part(tmp_path):
     result = CliRunner().invoke(command, ["hydrogens", "--data", str(EXTRACT), "--results", str(tmp_path)])
     assert isinstance(result.exception, ValueError) and "leaves none of 24" in str(result.exception)

@@ -4,30 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-import pytest
 from click.testing import CliRunner
 
 from ditkernels.cli.evaluate_molecules import command as evaluate_molecules
 from ditkernels.cli.study import command
 from ditkernels.models.metrics.reference import load_reference
-from ditkernels.models.studies import parts
 from tests.metrics.molecules import smiles_molecules, write_sd
 
 EXTRACT = Path(__file__).parents[1] / "data" / "files" / "qm9_extract.npz"
 
 
-@pytest.fixture
-def small_split(monkeypatch):
-    """The first half of a source is its training part."""
-    monkeypatch.setattr(parts, "split_rows", lambda entries: {"train": np.arange(entries // 2)})
-
-
-def test_keys_and_rows_of_the_training_part(small_split, tmp_path):
+def test_keys_and_rows_of_the_training_part(tmp_path):
     path = tmp_path / "half.npz"
-    result = CliRunner().invoke(
-        command, ["reference", "--data", str(EXTRACT), "--molecules", "5", "--output", str(path)]
-    )
+    arguments = ["reference", "--data", str(EXTRACT), "--split", "12", "4", "--molecules", "5", "--output", str(path)]
+    result = CliRunner().invoke(command, arguments)
     assert result.exit_code == 0 and "12 training molecules, rows of 5" in result.output, result.output
     known = load_reference(str(path))
     assert len(known.keys) == 12 and [row["samples"] for row in known.rows] == [5, 5]
