@@ -13,16 +13,14 @@ MAIN = "arms"
 
 
 def studies_part(results: Path = RESULTS / "studies") -> str:
-    """Markdown of the main study, and links to the tables of the others."""
+    """Markdown of the main study, with the classes of its last model alone, and links to the tables of the others."""
     path = results / f"{MAIN}.json"
     if not path.exists():
         return "No results are committed yet: `ditkernels study arms` writes them."
     study = json.loads(path.read_text())
     blocks = [f"`{study['command']}`, {study['date']}", markdown(study["rows"]).strip()]
-    for row in study["rows"]:
-        confusion = confusion_markdown(row.get("per_seed", [row])[0])
-        if confusion:
-            blocks.append(f"{row['name']}, seed 0, samples by class\n\n{confusion.strip()}")
+    classes = [(row["name"], confusion_markdown(row.get("per_seed", [row])[0])) for row in study["rows"]]
+    blocks += [f"{name}, seed 0, samples by class\n\n{table.strip()}" for name, table in classes if table][-1:]
     blocks.append(LEGEND)
     others = sorted(p for p in results.glob("*.md") if p.stem != MAIN)
     links = [f"[{_title(p)}](benchmarks/results/studies/{p.name})" for p in others]

@@ -96,7 +96,8 @@ def sizes(models, bins, number, seeds, steps, reference, name, results) -> None:
             rows += measure_sizes(of_model, network, bounds, known, number, range(seeds), bar.update, steps=steps)
     line = _command_line("sizes", pairs, bins=bins, number=number, seeds=seeds, steps=steps,
                          reference=_short(reference), name=name)  # fmt: skip
-    _finish(results, name, "Sizes of molecules", line, rows, known)
+    title = f"Sizes of molecules: {', '.join(of_model for of_model, _ in pairs)}"
+    _finish(results, name, title, line, rows, known)
 
 
 @command.command("patches")

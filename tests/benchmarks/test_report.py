@@ -272,10 +272,15 @@ def test_studies_have_the_main_table_and_links_to_the_others(tmp_path):
         "confusion": {"cyclic": {"acyclic": 1, "cyclic": 8, "failed": 1}},
     }
     null = {"name": "null: Gaussian noise", "samples": 30, "valid": 0.0}
-    study = {"command": "ditkernels study arms A=a", "date": "2026-01-02", "rows": [row, null]}
+    first = row | {"name": "dtm", "confusion": {"cyclic": {"acyclic": 4, "cyclic": 3, "failed": 2}}}
+    study = {"command": "ditkernels study arms A=a", "date": "2026-01-02", "rows": [first, row, null]}
     (tmp_path / "arms.json").write_text(json.dumps(study))
     (tmp_path / "hydrogens.md").write_text("# Hydrogens by valence\n")
     text = studies_part(tmp_path)
     assert "| so3-e | 30 | 90.0 |" in text and "| null: Gaussian noise | 30 | 0.0 |" in text
-    assert "| cyclic | 1 | 8 | 1 |" in text and "ditkernels study arms A=a" in text
+    assert (
+        "| cyclic | 1 | 8 | 1 |" in text
+        and "| cyclic | 4 | 3 | 2 |" not in text
+        and "ditkernels study arms A=a" in text
+    )
     assert "[Hydrogens by valence](benchmarks/results/studies/hydrogens.md)" in text
