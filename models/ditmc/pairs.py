@@ -49,33 +49,24 @@ class TokenPairs:
     def tensors(self) -> list[Tensor]:
         return [self.index, *chain(*self.tables)]
 
-    def padded(self, num_pairs: int) -> TokenPairs:
+    def padded(self, num_pairs: int) -> Pairs:
         return replace(self, index=pad_rows(self.index, num_pairs), tables=_padded(self.tables))
 
 
 @dataclass(frozen=True)
-class DisplacementPairs:
+class DisplacementPairs(TokenPairs):
     """rPE: the graph's tokens, and a network of the displacement.
 
-    index, tables: as in :class:`TokenPairs`
     hidden: (3, F), first layer of the displacement network
     maps: for every block the matrices (F, F) from the hidden layer to a and to b
     """
 
-    index: Tensor
-    tables: Tables
     hidden: Tensor
     maps: Tables
 
     def descriptors(self, positions: Tensor, gate: float) -> Iterator[DisplacementPair]:
         for weights, tables in zip(self.maps, _gated(self.tables, gate), strict=True):
             yield DisplacementPair(positions, self.hidden, *weights, self.index, *tables)
-
-    def tensors(self) -> list[Tensor]:
-        return [self.index, *chain(*self.tables)]
-
-    def padded(self, num_pairs: int) -> DisplacementPairs:
-        return replace(self, index=pad_rows(self.index, num_pairs), tables=_padded(self.tables))
 
 
 @dataclass(frozen=True)
